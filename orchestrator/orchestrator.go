@@ -1,0 +1,147 @@
+// Package orchestrator is the leader's brain. decide is pure and holds all policy: what is due, who is silent, where
+// an account goes, what is next in a run. One loop carries out what it says, and proposes the outcome.
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"drp/orchestrator/inventory"
+	"drp/orchestrator/wire"
+	"drp/raftstore/state"
+)
+
+// Errors that callers tell apart, beside those of package state.
+var (
+	// ErrNotLeader: ask the leader.
+	ErrNotLeader = errors.New("this coordinator does not lead")
+	// ErrUnknownOutcome: the command may or may not have been committed. Asking again under the same id is harmless.
+	ErrUnknownOutcome = errors.New("outcome unknown")
+	// ErrRefused: the request is understood and must not be carried out.
+	ErrRefused = errors.New("refused")
+)
+
+// Store is the replicated state, as package raftstore gives it.
+type Store interface {
+	Propose(ctx context.Context, c state.Command) (state.Result, error)
+	View() *state.View
+	Read(ctx context.Context) (*state.View, error)
+	Leader() (name string, ok bool)
+	Lead(ctx context.Context, f func(ctx context.Context) error) error
+	Changed() <-chan struct{}
+}
+
+// Sealer seals secrets to every coordinator and the offline recipients, and opens them here.
+type Sealer interface {
+	Seal(plain []byte) ([]byte, error)
+	Open(sealed []byte) ([]byte, error)
+}
+
+// Peers is how the leader reaches the other coordinators.
+type Peers interface {
+	// Probe fetches a check from the given site's coordinator.
+	Probe(ctx context.Context, from state.SiteName, p wire.Probe) (wire.ProbeResult, error)
+	// TellContacts tells every other coordinator when servers were last heard. Best effort.
+	TellContacts(ctx context.Context, c wire.Contacts)
+	// Sites are those that have a coordinator.
+	Sites() []state.SiteName
+}
+
+// Config is what an Orchestrator stands on. Zero fields get working defaults.
+type Config struct {
+	Name   string         // of this coordinator
+	Site   state.SiteName // where it is
+	Store  Store
+	Sealer Sealer
+	Peers  Peers
+	Logger *slog.Logger
+	Clock  func() time.Time
+	Tick   time.Duration // how often the loop looks when nothing has changed; default 500 ms
+}
+
+// StartRequest asks for a run.
+type StartRequest struct {
+	ID         state.RunID       `json:"id,omitempty"` // the client's own, so that a retry starts no second run; empty: made here
+	Runbook    string            `json:"runbook"`
+	Parameters map[string]string `json:"parameters"`
+	PlanHash   string            `json:"plan_hash,omitempty"` // of the plan that was shown; empty: the run's own plan is shown by its confirm step
+}
+
+// StatusReport is `drp status`.
+type StatusReport struct {
+	At           time.Time           `json:"at"`
+	Cluster      *state.Cluster      `json:"cluster,omitempty"`
+	Leader       string              `json:"leader,omitempty"`
+	Coordinators []CoordinatorStatus `json:"coordinators"`
+	Sites        []SiteStatus        `json:"sites"`
+	Servers      []ServerReport      `json:"servers"`
+	Accounts     []AccountStatus     `json:"accounts"`
+	Runs         []*state.Run        `json:"runs,omitempty"` // those that have not ended
+}
+
+// CoordinatorStatus is one member.
+type CoordinatorStatus struct {
+	Name string         `json:"name"`
+	Site state.SiteName `json:"site"`
+	Role string         `json:"role"` // leader, follower
+}
+
+// SiteStatus is one site's data side.
+type SiteStatus struct {
+	Site        state.SiteName `json:"site"`
+	Witness     bool           `json:"witness,omitempty"`
+	GatewaySeen time.Time      `json:"gateway_seen,omitzero"` // since this leader leads
+	WorkerSeen  time.Time      `json:"worker_seen,omitzero"`
+}
+
+// ServerReport is one server.
+type ServerReport struct {
+	Server      state.ServerName `json:"server"`
+	Site        state.SiteName   `json:"site"`
+	Status      state.Status     `json:"status"` // empty: never seen
+	LastContact time.Time        `json:"last_contact,omitzero"`
+	Accounts    int              `json:"accounts"`
+	Used        state.Resources  `json:"used"`
+	Capacity    state.Resources  `json:"capacity"`
+}
+
+// AccountStatus is one account: who runs it, and how well it is protected.
+type AccountStatus struct {
+	Account  state.AccountName `json:"account"`
+	Tier     state.Tier        `json:"tier"`
+	Server   state.ServerName  `json:"server,omitempty"`
+	Site     state.SiteName    `json:"site,omitempty"`
+	Token    state.Token       `json:"token,omitzero"`
+	Phase    wire.Phase        `json:"phase,omitempty"` // as the agent reports; empty: not heard by this leader
+	Message  string            `json:"message,omitempty"`
+	Home     state.Home        `json:"home,omitzero"`
+	Snapshot state.SnapshotID  `json:"snapshot,omitempty"` // newest
+	Age      time.Duration     `json:"age,omitempty"`      // since its start
+	CopiedTo []state.SiteName  `json:"copied_to,omitempty"`
+	// Protected: the newest snapshot that is on every replica site is younger than the policy's RPO. Why not, otherwise.
+	Protected bool   `json:"protected"`
+	Why       string `json:"why,omitempty"`
+}
+
+// API is what the REST layer asks of a coordinator. Those marked (leader) answer ErrNotLeader elsewhere.
+type API interface {
+	// View is linearizable (leader).
+	View(ctx context.Context) (*state.View, error)
+	Status(ctx context.Context) (*StatusReport, error)                                               // (leader)
+	Apply(ctx context.Context, by, id string, files []inventory.File, dryRun bool) ([]string, error) // (leader) what changed, one per line; inventory.Errors on bad input
+	PlanFailover(ctx context.Context, scope Scope) (*Plan, error)                                    // (leader)
+	StartRun(ctx context.Context, by string, r StartRequest) (*state.Run, error)                     // (leader)
+	ConfirmRun(ctx context.Context, by string, id state.RunID, planHash string, down []state.ServerName) error
+	CancelRun(ctx context.Context, by string, id state.RunID) error
+	BackupNow(ctx context.Context, by string, accounts []state.AccountName) ([]state.TaskID, error) // (leader)
+	CreateToken(ctx context.Context, by, name, role string, validity time.Duration) (token string, err error)
+	RevokeToken(ctx context.Context, by, name string) error
+
+	AgentSync(ctx context.Context, r wire.AgentReport) (wire.AgentDesired, error)    // (leader)
+	GatewaySync(ctx context.Context, r wire.GatewayReport) (wire.GatewayView, error) // (leader)
+	WorkerSync(ctx context.Context, r wire.WorkerReport) (wire.WorkerDesired, error) // (leader)
+	Probe(ctx context.Context, p wire.Probe) wire.ProbeResult                        // any coordinator, from its own site
+	SetContacts(c wire.Contacts)                                                     // any coordinator
+}

@@ -1,0 +1,179 @@
+// Package wire holds what the leader and the agents, gateways and workers say to one another.
+//
+// Each of them dials out and long-polls: it says what it holds (observed), and is told what it should hold
+// (desired). Every message is whole, never a difference, so that any of them can be lost, repeated or answered
+// by the next leader. Each field has one writer.
+package wire
+
+import (
+	"net/netip"
+	"time"
+
+	"drp/raftstore/state"
+)
+
+// AgentReport is what an agent tells: POST /v1/agent/sync.
+type AgentReport struct {
+	Server state.ServerName `json:"server"`
+	Boot   string           `json:"boot"` // changes with each boot of the machine
+	// Revision is the Revision of the last Desired that the agent took over; the leader answers as soon as it has
+	// another one, or after Wait.
+	Revision uint64            `json:"revision"`
+	Wait     time.Duration     `json:"wait"`
+	Accounts []ObservedAccount `json:"accounts,omitempty"`
+	Tasks    []TaskReport      `json:"tasks,omitempty"`
+}
+
+// Phase is where an account is on its way to running.
+type Phase string
+
+const (
+	Restoring Phase = "restoring" // its home is being rebuilt
+	Starting  Phase = "starting"  // container, addresses, route
+	Running   Phase = "running"   // container up and announced
+	Stopped   Phase = "stopped"   // no process, no route; the answer to a stop order
+	SetAside  Phase = "set-aside" // stopped, and its home renamed out of the way, untouched
+	Failed    Phase = "failed"    // Message says why; the agent tries again
+)
+
+// ObservedAccount is what an agent holds of an account under one token.
+type ObservedAccount struct {
+	Account state.AccountName `json:"account"`
+	Token   state.Token       `json:"token"`
+	Phase   Phase             `json:"phase"`
+	Message string            `json:"message,omitempty"`
+	Since   time.Time         `json:"since"`
+}
+
+// TaskReport is the outcome of a task. The agent repeats it until the task is no longer desired.
+type TaskReport struct {
+	Task     state.TaskID    `json:"task"`
+	Error    string          `json:"error,omitempty"` // empty: done
+	Detail   string          `json:"detail,omitempty"`
+	Snapshot *state.Snapshot `json:"snapshot,omitempty"` // backups: ID, Start, Finished, View, Files, Bytes
+}
+
+// AgentDesired is what an agent should hold. An account that it holds and that is not named here is left as it is
+// (servers fail static); one that is named with Run false is stopped and, once a newer token exists, set aside.
+type AgentDesired struct {
+	Revision uint64           `json:"revision"`
+	Accounts []DesiredAccount `json:"accounts,omitempty"`
+	Tasks    []DesiredTask    `json:"tasks,omitempty"`
+}
+
+// DesiredAccount is one account on this server.
+type DesiredAccount struct {
+	Account state.Account `json:"account"`
+	Token   state.Token   `json:"token"` // of this server's assignment, or the newer one that replaced it
+	// Run: it should run here, under Token. False: whatever runs here under a token up to Token has to stop.
+	Run bool `json:"run"`
+	// SetAside: Token belongs to another server now; keep what is here out of the way, untouched.
+	SetAside bool `json:"set_aside,omitempty"`
+	// Restore says what the home is rebuilt from when there is no home under this token yet. Nil: an empty one.
+	Restore    *state.SnapshotID `json:"restore,omitempty"`
+	Repository *RepositoryAccess `json:"repository,omitempty"`
+}
+
+// RepositoryAccess is how restic gets at an account's repository: through this server's site's gateway. The agent
+// adds its own client certificate.
+type RepositoryAccess struct {
+	URLs     []string `json:"urls"` // rest:https://host:port/ACCOUNT/TOKEN/ ; more than one gateway: try in order
+	Password string   `json:"password"`
+}
+
+// DesiredTask is one piece of work to do once.
+type DesiredTask struct {
+	Task       state.Task       `json:"task"`
+	Repository RepositoryAccess `json:"repository"`
+}
+
+// GatewayReport is what a gateway tells: POST /v1/gateway/sync.
+type GatewayReport struct {
+	Site     state.SiteName `json:"site"`
+	Revision uint64         `json:"revision"`
+	Wait     time.Duration  `json:"wait"`
+}
+
+// GatewayView is who may do what at a site's gateway. It is valid from when the request for it was sent.
+type GatewayView struct {
+	Revision uint64  `json:"revision"`
+	Grants   []Grant `json:"grants"`
+}
+
+// Grant lets one server at one account's repository, under one token.
+type Grant struct {
+	Account state.AccountName `json:"account"`
+	Server  state.ServerName  `json:"server"`
+	Token   state.Token       `json:"token"`
+	Write   bool              `json:"write"` // this site is the repository's home, and the assignment neither stopped nor fenced
+}
+
+// WorkerReport is what a worker tells: POST /v1/worker/sync.
+type WorkerReport struct {
+	Site     state.SiteName `json:"site"`
+	Revision uint64         `json:"revision"`
+	Wait     time.Duration  `json:"wait"`
+	Ready    []Initialised  `json:"ready,omitempty"`
+	Passes   []PassReport   `json:"passes,omitempty"`
+}
+
+// Initialised says that the repository of an account exists at its home.
+type Initialised struct {
+	Account state.AccountName `json:"account"`
+	Home    state.Home        `json:"home"`
+}
+
+// PassReport is one replication pass to this worker's site.
+type PassReport struct {
+	ID        string             `json:"id"` // the worker's own, so that a repeated report counts once
+	Account   state.AccountName  `json:"account"`
+	From      state.SiteName     `json:"from"`
+	Snapshots []state.SnapshotID `json:"snapshots,omitempty"`
+	Objects   int64              `json:"objects"`
+	Bytes     int64              `json:"bytes"`
+	Error     string             `json:"error,omitempty"`
+}
+
+// WorkerDesired is what a worker has to do at its site.
+type WorkerDesired struct {
+	Revision uint64       `json:"revision"`
+	Initial  []InitialJob `json:"initial,omitempty"`
+	Copy     []CopyJob    `json:"copy,omitempty"`
+}
+
+// InitialJob: create the account's repository in this site's store.
+type InitialJob struct {
+	Account  state.AccountName `json:"account"`
+	Home     state.Home        `json:"home"`
+	Password string            `json:"password"`
+}
+
+// CopyJob: pull an account's repository from another site until these snapshots are here.
+type CopyJob struct {
+	Account   state.AccountName  `json:"account"`
+	From      state.SiteName     `json:"from"`
+	Store     state.Store        `json:"store"` // of From; the read-only key is in the worker's own configuration
+	Home      state.Home         `json:"home"`
+	Snapshots []state.SnapshotID `json:"snapshots"` // not here yet, newest first
+}
+
+// Probe asks a coordinator to fetch a service's check from its own site: POST /v1/internal/probe.
+type Probe struct {
+	Address netip.Addr    `json:"address"`
+	URL     string        `json:"url"` // as the account wrote it; host is replaced by Address
+	Timeout time.Duration `json:"timeout"`
+}
+
+// ProbeResult is what came back.
+type ProbeResult struct {
+	OK      bool      `json:"ok"`
+	At      time.Time `json:"at"`
+	Site    string    `json:"site"` // from where
+	Message string    `json:"message,omitempty"`
+}
+
+// Contacts is what the leader tells the other coordinators every few seconds, so that the next leader knows when
+// each server was last heard: POST /v1/internal/contacts.
+type Contacts struct {
+	Last map[state.ServerName]time.Time `json:"last"`
+}
