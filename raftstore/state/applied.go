@@ -1,0 +1,54 @@
+package state
+
+import (
+	"fmt"
+
+	memdb "github.com/hashicorp/go-memdb"
+)
+
+// rememberedCommands is how many results are kept for retries. It is part of what Apply does: all nodes have to
+// agree on it.
+const rememberedCommands = 20_000
+
+// applied is the answer that a command got, kept so that a retry gets the same one.
+type applied struct {
+	ID     string `json:"id"`
+	Index  uint64 `json:"index"`
+	Name   Name   `json:"name"`
+	Result Result `json:"result"`
+}
+
+// again answers a command whose ID was applied before.
+func (a *applied) again(cmd Command) (Result, error) {
+	if a.Name != cmd.Name {
+		return Result{Err: refuse(ErrInvalid, "the id %s belongs to a command %s; a command %s needs one of its own", cmd.ID, a.Name, cmd.Name)}, nil
+	}
+	if err := cmd.Validate(); err != nil {
+		return Result{}, fmt.Errorf("apply: %w", err)
+	}
+	return a.Result, nil
+}
+
+// remember writes down the answer, and forgets the oldest one when there are too many.
+func remember(txn *memdb.Txn, index uint64, cmd Command, result Result) error {
+	if cmd.ID == "" {
+		return fmt.Errorf("apply %s at %d: the command has no id", cmd.Name, index)
+	}
+	appliedTable.put(txn, &applied{ID: cmd.ID, Index: index, Name: cmd.Name, Result: result})
+	if n := advance(txn, index, 1); n > rememberedCommands {
+		appliedTable.drop(txn, appliedTable.first(txn, "index"))
+		advance(txn, index, -1)
+	}
+	return nil
+}
+
+// advance moves the progress to this entry, and returns how many answers are remembered then.
+func advance(txn *memdb.Txn, index uint64, add int) int {
+	next := progress{Index: index}
+	if p := progressTable.get(txn, ""); p != nil {
+		next.Applied = p.Applied
+	}
+	next.Applied += add
+	progressTable.put(txn, &next)
+	return next.Applied
+}

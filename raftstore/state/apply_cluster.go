@@ -1,0 +1,43 @@
+package state
+
+// applyClusterInit gives the cluster its identity, once.
+func applyClusterInit(c *change, d ClusterInitData) (bool, error) {
+	if d.UUID == "" || d.Incarnation == 0 {
+		return false, refuse(ErrInvalid, "a cluster needs a uuid and an incarnation of 1 or more")
+	}
+	if old := clusterTable.get(c.Txn, ""); old != nil {
+		if old.UUID == d.UUID && old.Incarnation == d.Incarnation {
+			return false, nil
+		}
+		return false, refuse(ErrConflict, "this is cluster %s (incarnation %d) already, not %s (incarnation %d)",
+			old.UUID, old.Incarnation, d.UUID, d.Incarnation)
+	}
+	clusterTable.put(c.Txn, &Cluster{UUID: d.UUID, Incarnation: d.Incarnation, CreatedAt: c.at})
+	return true, nil
+}
+
+// applyServerSeen records a server's status. The last contact never goes back: a recovery is measured from it.
+func applyServerSeen(c *change, d ServerSeenData) (bool, error) {
+	if _, err := c.server(d.Server); err != nil {
+		return false, err
+	}
+	switch d.Status {
+	case Up, Unknown, Down:
+	default:
+		return false, refuse(ErrInvalid, "server %s: a status is up, unknown or down, not %q", d.Server, d.Status)
+	}
+	next := ServerStatus{Server: d.Server, Status: d.Status, Since: c.at, LastContact: d.LastContact}
+	if old := serverStatusTable.get(c.Txn, string(d.Server)); old != nil {
+		if old.LastContact.After(next.LastContact) {
+			next.LastContact = old.LastContact
+		}
+		if old.Status == next.Status {
+			next.Since = old.Since
+		}
+		if old.Status == next.Status && old.LastContact.Equal(next.LastContact) {
+			return false, nil
+		}
+	}
+	serverStatusTable.put(c.Txn, &next)
+	return true, nil
+}

@@ -1,0 +1,88 @@
+package state
+
+import "slices"
+
+func applyRepositoryCreate(c *change, d RepositoryCreateData) (bool, error) {
+	if _, err := c.account(d.Account); err != nil {
+		return false, err
+	}
+	if err := c.checkDataSite(d.Site, "the repository of account", string(d.Account)); err != nil {
+		return false, err
+	}
+	if len(d.SealedPassword) == 0 {
+		return false, refuse(ErrInvalid, "the repository of account %s needs a sealed password", d.Account)
+	}
+	if old := repositoryTable.get(c.Txn, string(d.Account)); old != nil {
+		return false, refuse(ErrConflict, "account %s has a repository already, at site %s", d.Account, old.Home.Site)
+	}
+	repositoryTable.put(c.Txn, &Repository{
+		Account:        d.Account,
+		Home:           Home{Site: d.Site, Epoch: 1},
+		SealedPassword: d.SealedPassword,
+	})
+	return true, nil
+}
+
+func applyRepositoryReady(c *change, d RepositoryReadyData) (bool, error) {
+	old := repositoryTable.get(c.Txn, string(d.Account))
+	if old == nil {
+		return false, refuse(ErrNotFound, "account %s has no repository", d.Account)
+	}
+	if old.Home != d.Home {
+		return false, refuse(ErrConflict, "the repository of account %s has its home at site %s (epoch %d), and not at %s (epoch %d)",
+			d.Account, old.Home.Site, old.Home.Epoch, d.Home.Site, d.Home.Epoch)
+	}
+	if !old.InitialisedAt.IsZero() {
+		return false, nil
+	}
+	next := *old
+	next.InitialisedAt = c.at
+	repositoryTable.put(c.Txn, &next)
+	return true, nil
+}
+
+// applyReplicationRecord records one pass. Only a complete one makes copies: a snapshot is never called copied
+// because part of it is there.
+func applyReplicationRecord(c *change, d ReplicationRecordData) (bool, error) {
+	if _, err := c.account(d.Account); err != nil {
+		return false, err
+	}
+	for _, site := range []SiteName{d.From, d.To} {
+		if _, err := c.site(site); err != nil {
+			return false, err
+		}
+	}
+	if d.From == d.To {
+		return false, refuse(ErrInvalid, "account %s: a pass goes from one site to another, not from %s to itself", d.Account, d.From)
+	}
+	next := &Replication{
+		Account: d.Account, Site: d.To, From: d.From, At: c.at,
+		Objects: d.Objects, Bytes: d.Bytes, Error: d.Error,
+	}
+	if d.Error == "" {
+		for _, id := range d.Snapshots {
+			c.markCopied(d.Account, id, d.To)
+		}
+	} else {
+		next.Failures = 1
+		if old := replicationTable.get(c.Txn, replicationTable.key(next)); old != nil {
+			next.Failures += old.Failures
+		}
+	}
+	replicationTable.put(c.Txn, next)
+	return true, nil
+}
+
+// markCopied notes that a site holds a snapshot. The time of its first copy there stays.
+func (c *change) markCopied(account AccountName, id SnapshotID, site SiteName) {
+	old := snapshotTable.get(c.Txn, string(id))
+	if old == nil || old.Account != account {
+		return // forged, or made by a backup whose end was never recorded
+	}
+	if _, ok := old.At(site); ok {
+		return
+	}
+	next := *old
+	next.Sites = append(slices.Clone(old.Sites), Copy{Site: site, CopiedAt: c.at})
+	snapshotTable.put(c.Txn, &next)
+}

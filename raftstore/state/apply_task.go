@@ -1,0 +1,155 @@
+package state
+
+import (
+	"path/filepath"
+	"time"
+)
+
+func applyTaskCreate(c *change, d TaskCreateData) (bool, error) {
+	t := d.Task
+	if err := checkID("task", string(t.ID)); err != nil {
+		return false, err
+	}
+	assignment, err := c.present(t.Account, t.Token)
+	if err != nil {
+		return false, err
+	}
+	if assignment.Stop || assignment.Fenced != nil {
+		return false, refuse(ErrConflict, "account %s is being moved away from server %s: no new task for it", t.Account, assignment.Server)
+	}
+	if t.Server == "" {
+		t.Server = assignment.Server
+	}
+	if t.Server != assignment.Server {
+		return false, refuse(ErrConflict, "account %s is on server %s, and not on %s", t.Account, assignment.Server, t.Server)
+	}
+	if err := c.checkTask(&t); err != nil {
+		return false, err
+	}
+	if t.Created.IsZero() {
+		t.Created = c.at
+	}
+	t.Status, t.Finished, t.Error, t.Detail = TaskPending, time.Time{}, "", ""
+	taskTable.put(c.Txn, &t)
+	return true, nil
+}
+
+func (c *change) checkTask(t *Task) error {
+	if taskTable.get(c.Txn, string(t.ID)) != nil {
+		return refuse(ErrConflict, "there is a task %s already", t.ID)
+	}
+	for _, other := range taskTable.find(c.Txn, "account", string(t.Account)) {
+		if other.Status == TaskPending && other.Kind == t.Kind {
+			return refuse(ErrConflict, "account %s has a pending %s already: task %s", t.Account, t.Kind, other.ID)
+		}
+	}
+	switch t.Kind {
+	case TaskBackup:
+		return nil
+	case TaskRestoreFiles:
+		if t.Restore == nil {
+			return refuse(ErrInvalid, "task %s does not say which snapshot to restore from", t.ID)
+		}
+		if !filepath.IsLocal(t.Path) || !filepath.IsLocal(t.Target) {
+			return refuse(ErrInvalid, "task %s: path %q and target %q have to lie inside of the account's home", t.ID, t.Path, t.Target)
+		}
+		return c.restorePoint(t.Account, t.Restore)
+	default:
+		return refuse(ErrInvalid, "task %s: there is no kind of task %q", t.ID, t.Kind)
+	}
+}
+
+func applyTaskFinish(c *change, d TaskFinishData) (bool, error) {
+	t := taskTable.get(c.Txn, string(d.Task))
+	if t == nil {
+		return false, refuse(ErrNotFound, "there is no task %s", d.Task)
+	}
+	if t.Status != TaskPending {
+		if t.Error == d.Error && t.Detail == d.Detail {
+			return false, nil
+		}
+		return false, refuse(ErrConflict, "task %s has ended already: %s", d.Task, t.Status)
+	}
+	var snapshot SnapshotID
+	if t.Kind == TaskBackup && d.Error == "" {
+		if d.Snapshot == nil {
+			return false, refuse(ErrInvalid, "task %s: a backup that worked has a snapshot", d.Task)
+		}
+		if err := c.recordSnapshot(t, *d.Snapshot); err != nil {
+			return false, err
+		}
+		snapshot = d.Snapshot.ID
+	}
+	c.endTask(t, d.Error, d.Detail, snapshot)
+	return true, nil
+}
+
+// recordSnapshot puts a snapshot into the catalogue. Whose it is and where it was made we know ourselves; the agent's
+// word on that does not count.
+func (c *change) recordSnapshot(t *Task, s Snapshot) error {
+	if err := checkSnapshotID(s.ID); err != nil {
+		return err
+	}
+	server, err := c.server(t.Server)
+	if err != nil {
+		return err
+	}
+	if old := snapshotTable.get(c.Txn, string(s.ID)); old != nil {
+		if old.Account != t.Account {
+			return refuse(ErrConflict, "snapshot %s is of account %s already", s.ID.Short(), old.Account)
+		}
+		c.markCopied(t.Account, s.ID, server.Site)
+		return nil
+	}
+	s.Account, s.Server, s.Token = t.Account, t.Server, t.Token
+	s.Sites = []Copy{{Site: server.Site, CopiedAt: c.at}}
+	snapshotTable.put(c.Txn, &s)
+	return nil
+}
+
+// endTask writes the outcome of a pending task. A failure has a text. Of backups only the newest outcome is kept.
+func (c *change) endTask(t *Task, failure, detail string, snapshot SnapshotID) {
+	if t.Kind == TaskBackup {
+		c.recordBackup(t, failure, snapshot)
+		taskTable.drop(c.Txn, t)
+		return
+	}
+	next := *t
+	next.Status, next.Finished, next.Error, next.Detail = TaskDone, c.at, failure, detail
+	if failure != "" {
+		next.Status = TaskFailed
+	}
+	taskTable.put(c.Txn, &next)
+}
+
+// recordBackup writes the outcome of an account's newest backup. The slot that was served last never goes back: a
+// backup asked for by hand has none.
+func (c *change) recordBackup(t *Task, failure string, snapshot SnapshotID) {
+	next := &BackupStatus{
+		Account: t.Account, Due: t.Due, Started: t.Created, Finished: c.at,
+		Snapshot: snapshot, Error: failure,
+	}
+	old := backupStatusTable.get(c.Txn, string(t.Account))
+	if old != nil && old.Due.After(next.Due) {
+		next.Due = old.Due
+	}
+	if failure != "" {
+		next.Failures = 1
+		if old != nil {
+			next.Failures += old.Failures
+		}
+	}
+	backupStatusTable.put(c.Txn, next)
+}
+
+func applyTaskForget(c *change, d TaskForgetData) (bool, error) {
+	t := taskTable.get(c.Txn, string(d.Task))
+	if t == nil {
+		return false, refuse(ErrNotFound, "there is no task %s", d.Task)
+	}
+	if t.Status == TaskPending {
+		return false, refuse(ErrConflict, "task %s has not ended yet", d.Task)
+	}
+	taskTable.drop(c.Txn, t)
+	return true, nil
+}

@@ -1,0 +1,75 @@
+package state
+
+import (
+	"encoding/hex"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// nameForm is what the name of an object looks like: names become parts of paths, object keys and keys of tables.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+func checkName(what, name string) error {
+	if name == "" {
+		return refuse(ErrInvalid, "a %s has no name", what)
+	}
+	if !nameForm.MatchString(name) {
+		return refuse(ErrInvalid, "%s %q: a name has up to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit", what, name)
+	}
+	return nil
+}
+
+// checkID is for the names that programs give.
+func checkID(what, id string) error {
+	unprintable := func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }
+	if id == "" || len(id) > 200 || strings.ContainsFunc(id, unprintable) {
+		return refuse(ErrInvalid, "%s %q: an id has 1 to 200 printable characters and no spaces", what, id)
+	}
+	return nil
+}
+
+func checkSnapshotID(id SnapshotID) error {
+	if raw, err := hex.DecodeString(string(id)); err != nil || len(raw) != 32 {
+		return refuse(ErrInvalid, "snapshot %q: an id has 64 hexadecimal digits", id)
+	}
+	return nil
+}
+
+// What a command names has to exist.
+
+func (c *change) site(n SiteName) (*Site, error) {
+	if s := siteTable.get(c.Txn, string(n)); s != nil {
+		return s, nil
+	}
+	return nil, refuse(ErrNotFound, "there is no site %q", n)
+}
+
+func (c *change) server(n ServerName) (*Server, error) {
+	if s := serverTable.get(c.Txn, string(n)); s != nil {
+		return s, nil
+	}
+	return nil, refuse(ErrNotFound, "there is no server %q", n)
+}
+
+func (c *change) account(n AccountName) (*Account, error) {
+	if a := accountTable.get(c.Txn, string(n)); a != nil {
+		return a, nil
+	}
+	return nil, refuse(ErrNotFound, "there is no account %q", n)
+}
+
+// restorePoint checks that an account's restore reads a snapshot of its own, at a site that holds it.
+func (c *change) restorePoint(account AccountName, p *RestorePoint) error {
+	s := snapshotTable.get(c.Txn, string(p.Snapshot))
+	if s == nil {
+		return refuse(ErrNotFound, "there is no snapshot %s", p.Snapshot.Short())
+	}
+	if s.Account != account {
+		return refuse(ErrInvalid, "snapshot %s is of account %s, not of %s", p.Snapshot.Short(), s.Account, account)
+	}
+	if _, ok := s.At(p.Site); !ok {
+		return refuse(ErrConflict, "site %s holds no copy of snapshot %s of account %s", p.Site, p.Snapshot.Short(), account)
+	}
+	return nil
+}

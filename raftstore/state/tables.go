@@ -1,0 +1,118 @@
+package state
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	memdb "github.com/hashicorp/go-memdb"
+)
+
+// The tables. What is written here is never changed after the program's start.
+var (
+	progressTable = table[progress]{name: "progress", key: single[progress]}
+	clusterTable  = table[Cluster]{name: "cluster", key: single[Cluster]}
+	providerTable = table[Provider]{name: "provider", key: single[Provider]}
+
+	siteTable   = table[Site]{name: "sites", key: func(r *Site) string { return string(r.Name) }}
+	serverTable = table[Server]{
+		name: "servers", key: func(r *Server) string { return string(r.Name) },
+		by: []index[Server]{{"site", func(r *Server) []string { return []string{string(r.Site)} }}},
+	}
+	policyTable  = table[Policy]{name: "policies", key: func(r *Policy) string { return string(r.Name) }}
+	accountTable = table[Account]{
+		name: "accounts", key: func(r *Account) string { return string(r.Name) },
+		by: []index[Account]{{"address", addressKeys}},
+	}
+	serverStatusTable = table[ServerStatus]{name: "server-status", key: func(r *ServerStatus) string { return string(r.Server) }}
+
+	assignmentTable = table[Assignment]{
+		name: "assignments", key: func(r *Assignment) string { return string(r.Account) },
+		by: []index[Assignment]{{"server", func(r *Assignment) []string { return []string{string(r.Server)} }}},
+	}
+	repositoryTable = table[Repository]{name: "repositories", key: func(r *Repository) string { return string(r.Account) }}
+	snapshotTable   = table[Snapshot]{
+		name: "snapshots", key: func(r *Snapshot) string { return string(r.ID) },
+		by: []index[Snapshot]{{"account", func(r *Snapshot) []string {
+			return []string{compound(string(r.Account), newestFirst(r.Start))}
+		}}},
+	}
+	replicationTable = table[Replication]{
+		name: "replications",
+		key:  func(r *Replication) string { return compound(string(r.Account), string(r.Site)) },
+	}
+	backupStatusTable = table[BackupStatus]{name: "backup-status", key: func(r *BackupStatus) string { return string(r.Account) }}
+	taskTable         = table[Task]{
+		name: "tasks", key: func(r *Task) string { return string(r.ID) },
+		by: []index[Task]{
+			{"server", func(r *Task) []string { return []string{string(r.Server)} }},
+			{"account", func(r *Task) []string { return []string{string(r.Account)} }},
+		},
+	}
+	runTable = table[Run]{
+		name: "runs", key: func(r *Run) string { return string(r.ID) },
+		by: []index[Run]{{"created", func(r *Run) []string { return []string{newestFirst(r.Created)} }}},
+	}
+	tokenTable = table[APIToken]{name: "tokens", key: func(r *APIToken) string { return r.Name }}
+
+	appliedTable = table[applied]{
+		name: "applied", key: func(r *applied) string { return r.ID },
+		by: []index[applied]{{"index", func(r *applied) []string {
+			return []string{string(binary.BigEndian.AppendUint64(nil, r.Index))}
+		}}},
+	}
+)
+
+// single is the key of a table that has one row at most.
+func single[T any](*T) string { return "" }
+
+func addressKeys(a *Account) []string {
+	keys := make([]string, len(a.Addresses))
+	for i, addr := range a.Addresses {
+		keys[i] = addr.String()
+	}
+	return keys
+}
+
+// storedTable is what Persist, Restore and the schema need of a table, whatever its rows are.
+type storedTable interface {
+	title() string
+	schema() *memdb.TableSchema
+	rows(txn *memdb.Txn) func(yield func(any) bool)
+	load(txn *memdb.Txn, row json.RawMessage) error
+}
+
+// allTables in the order in which Persist writes them. New ones go to the end.
+func allTables() []storedTable {
+	return []storedTable{
+		progressTable, clusterTable, providerTable, siteTable, serverTable, policyTable, accountTable, serverStatusTable,
+		assignmentTable, repositoryTable, snapshotTable, replicationTable, backupStatusTable, taskTable, runTable, tokenTable,
+		appliedTable,
+	}
+}
+
+func (t table[T]) title() string { return t.name }
+
+// rows goes over all rows in the order of their keys.
+func (t table[T]) rows(txn *memdb.Txn) func(yield func(any) bool) {
+	return func(yield func(any) bool) {
+		it, err := txn.Get(t.name, "id")
+		if err != nil {
+			panic("state: list " + t.name + ": " + err.Error())
+		}
+		for row := it.Next(); row != nil; row = it.Next() {
+			if !yield(row) {
+				return
+			}
+		}
+	}
+}
+
+func (t table[T]) load(txn *memdb.Txn, data json.RawMessage) error {
+	row := new(T)
+	if err := decodeStrict(data, row); err != nil {
+		return fmt.Errorf("decode row of %s: %w", t.name, err)
+	}
+	t.put(txn, row)
+	return nil
+}

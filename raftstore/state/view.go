@@ -1,0 +1,92 @@
+package state
+
+import memdb "github.com/hashicorp/go-memdb"
+
+// View is the state at one moment. It may be read from any goroutine, for as long as anybody likes.
+// Rows are shared: nobody changes them. A row that does not exist is nil. Lists are new slices, sorted by name
+// where nothing else is said.
+type View struct{ txn *memdb.Txn }
+
+// Index is the log's index of the newest command in this view.
+func (v *View) Index() uint64 {
+	if p := progressTable.get(v.txn, ""); p != nil {
+		return p.Index
+	}
+	return 0
+}
+
+// Cluster is nil before ClusterInit.
+func (v *View) Cluster() *Cluster { return clusterTable.get(v.txn, "") }
+
+// Provider is nil before an inventory had one.
+func (v *View) Provider() *Provider { return providerTable.get(v.txn, "") }
+
+func (v *View) Site(n SiteName) *Site { return siteTable.get(v.txn, string(n)) }
+func (v *View) Sites() []*Site        { return siteTable.list(v.txn) }
+
+func (v *View) Server(n ServerName) *Server { return serverTable.get(v.txn, string(n)) }
+func (v *View) Servers() []*Server          { return serverTable.list(v.txn) }
+
+func (v *View) ServersAt(site SiteName) []*Server {
+	return serverTable.find(v.txn, "site", string(site))
+}
+
+func (v *View) ServerStatus(n ServerName) *ServerStatus {
+	return serverStatusTable.get(v.txn, string(n))
+}
+
+func (v *View) Policy(n PolicyName) *Policy { return policyTable.get(v.txn, string(n)) }
+func (v *View) Policies() []*Policy         { return policyTable.list(v.txn) }
+
+func (v *View) Account(n AccountName) *Account { return accountTable.get(v.txn, string(n)) }
+func (v *View) Accounts() []*Account           { return accountTable.list(v.txn) }
+
+// Assignment is nil for an account that was never placed.
+func (v *View) Assignment(a AccountName) *Assignment { return assignmentTable.get(v.txn, string(a)) }
+
+// Assignments are sorted by account.
+func (v *View) Assignments() []*Assignment { return assignmentTable.list(v.txn) }
+
+// AssignmentsOn has the stopped and fenced ones too: whatever this server was told last.
+func (v *View) AssignmentsOn(server ServerName) []*Assignment {
+	return assignmentTable.find(v.txn, "server", string(server))
+}
+
+func (v *View) Repository(a AccountName) *Repository { return repositoryTable.get(v.txn, string(a)) }
+
+// Repositories are sorted by account.
+func (v *View) Repositories() []*Repository { return repositoryTable.list(v.txn) }
+
+func (v *View) Snapshot(id SnapshotID) *Snapshot { return snapshotTable.get(v.txn, string(id)) }
+
+// Snapshots of an account, newest first.
+func (v *View) Snapshots(a AccountName) []*Snapshot {
+	return snapshotTable.prefixed(v.txn, "account", string(a))
+}
+
+func (v *View) Replication(a AccountName, to SiteName) *Replication {
+	return replicationTable.get(v.txn, compound(string(a), string(to)))
+}
+
+// Replications are sorted by account, then by site.
+func (v *View) Replications() []*Replication { return replicationTable.list(v.txn) }
+
+// BackupStatus is nil for an account of which no backup has ended yet.
+func (v *View) BackupStatus(a AccountName) *BackupStatus {
+	return backupStatusTable.get(v.txn, string(a))
+}
+
+func (v *View) Task(id TaskID) *Task { return taskTable.get(v.txn, string(id)) }
+func (v *View) Tasks() []*Task       { return taskTable.list(v.txn) }
+
+// TasksOn has the finished ones too, until they are forgotten.
+func (v *View) TasksOn(server ServerName) []*Task {
+	return taskTable.find(v.txn, "server", string(server))
+}
+
+func (v *View) Run(id RunID) *Run { return runTable.get(v.txn, string(id)) }
+
+// Runs are newest first.
+func (v *View) Runs() []*Run { return runTable.prefixed(v.txn, "created") }
+
+func (v *View) APITokens() []*APIToken { return tokenTable.list(v.txn) }
