@@ -11,8 +11,8 @@ func applyRunCreate(c *change, d RunCreateData) (bool, error) {
 		return false, err
 	}
 	switch {
-	case r.Status != RunRunning && r.Status != RunWaiting:
-		return false, refuse(ErrInvalid, "run %s: a new run is running or waiting, not %q", r.ID, r.Status)
+	case r.Status != RunPreparing && r.Status != RunRunning && r.Status != RunWaiting:
+		return false, refuse(ErrInvalid, "run %s: a new run is preparing, running or waiting, not %q", r.ID, r.Status)
 	case r.Step < 0 || r.Step >= len(r.Steps):
 		return false, refuse(ErrInvalid, "run %s stands at step %d of %d", r.ID, r.Step, len(r.Steps))
 	case r.ConfirmedBy != "" || !r.ConfirmedAt.IsZero() || len(r.ConfirmedDown) > 0:
@@ -72,11 +72,15 @@ func applyRunUpdate(c *change, d RunUpdateData) (bool, error) {
 	return true, nil
 }
 
-// applyRunConfirm records a person's word for exactly the plan that they saw. The run goes on.
+// applyRunConfirm records a person's word for exactly the plan that they saw. The run goes on. A server that falls silent
+// later needs another word: what was confirmed before stays.
 func applyRunConfirm(c *change, d RunConfirmData) (bool, error) {
 	old, err := c.live(d.Run)
 	if err != nil {
 		return false, err
+	}
+	if old.Status != RunWaiting && old.ConfirmedBy == d.By && slices.Equal(old.ConfirmedDown, d.Down) && old.PlanHash == d.PlanHash {
+		return false, nil // the same word twice
 	}
 	switch {
 	case d.By == "":
@@ -93,7 +97,10 @@ func applyRunConfirm(c *change, d RunConfirmData) (bool, error) {
 	}
 	next := *old
 	next.Status = RunRunning
-	next.ConfirmedBy, next.ConfirmedAt, next.ConfirmedDown = d.By, c.at, slices.Clone(d.Down)
+	if old.ConfirmedAt.IsZero() {
+		next.ConfirmedAt = c.at
+	}
+	next.ConfirmedBy, next.ConfirmedDown = d.By, union(old.ConfirmedDown, d.Down)
 	runTable.put(c.Txn, &next)
 	return true, nil
 }
@@ -110,4 +117,15 @@ func applyRunCancel(c *change, d RunCancelData) (bool, error) {
 	next.Status, next.Finished, next.Error = RunCancelled, c.at, "cancelled by "+d.By
 	runTable.put(c.Txn, &next)
 	return true, nil
+}
+
+// union has what is in either, in the order in which it came.
+func union(a, b []ServerName) []ServerName {
+	all := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
 }

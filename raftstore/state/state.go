@@ -68,6 +68,8 @@ var handlers = map[Name]handler{
 	TaskForget:        on(applyTaskForget),
 	ReplicationRecord: on(applyReplicationRecord),
 	RunCreate:         on(applyRunCreate),
+	RunAccounts:       on(applyRunAccounts),
+	RunAccountEnd:     on(applyRunAccountEnd),
 	RunUpdate:         on(applyRunUpdate),
 	RunConfirm:        on(applyRunConfirm),
 	RunCancel:         on(applyRunCancel),

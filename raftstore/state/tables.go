@@ -53,6 +53,12 @@ var (
 		name: "runs", key: func(r *Run) string { return string(r.ID) },
 		by: []index[Run]{{"created", func(r *Run) []string { return []string{newestFirst(r.Created)} }}},
 	}
+	runAccountTable = table[RunAccount]{
+		name: "run-accounts", key: func(r *RunAccount) string { return compound(string(r.Run), string(r.Account)) },
+		by: []index[RunAccount]{{"order", func(r *RunAccount) []string {
+			return []string{compound(string(r.Run), string(binary.BigEndian.AppendUint64(nil, uint64(r.Order))))}
+		}}},
+	}
 	tokenTable = table[APIToken]{name: "tokens", key: func(r *APIToken) string { return r.Name }}
 
 	appliedTable = table[applied]{
@@ -87,7 +93,7 @@ func allTables() []storedTable {
 	return []storedTable{
 		progressTable, clusterTable, providerTable, siteTable, serverTable, policyTable, accountTable, serverStatusTable,
 		assignmentTable, repositoryTable, snapshotTable, replicationTable, backupStatusTable, taskTable, runTable, tokenTable,
-		appliedTable,
+		appliedTable, runAccountTable,
 	}
 }
 

@@ -89,4 +89,9 @@ func (v *View) Run(id RunID) *Run { return runTable.get(v.txn, string(id)) }
 // Runs are newest first.
 func (v *View) Runs() []*Run { return runTable.prefixed(v.txn, "created") }
 
+// RunAccounts of a run, in order of recovery.
+func (v *View) RunAccounts(id RunID) []*RunAccount {
+	return runAccountTable.prefixed(v.txn, "order", string(id))
+}
+
 func (v *View) APITokens() []*APIToken { return tokenTable.list(v.txn) }
