@@ -15,6 +15,9 @@ func applyRunAccounts(c *change, d RunAccountsData) (bool, error) {
 			return false, err
 		}
 		a.Run, a.Status = d.Run, StepPending
+		if a.To == "" {
+			a.Status = StepFailed // it fits nowhere: Message says why, and the run does not forget it
+		}
 		if runAccountTable.get(c.Txn, compound(string(d.Run), string(a.Account))) != nil {
 			continue
 		}
