@@ -66,11 +66,6 @@ func (c *change) checkServersStay(servers []Server) error {
 
 // checkInventory holds that what was just written refers only to what is there.
 func (c *change) checkInventory(d InventoryData) error {
-	for i := range d.Sites {
-		if err := c.checkSite(&d.Sites[i]); err != nil {
-			return err
-		}
-	}
 	for i := range d.Servers {
 		s := &d.Servers[i]
 		if err := c.checkDataSite(s.Site, "server", string(s.Name)); err != nil {
@@ -87,6 +82,11 @@ func (c *change) checkInventory(d InventoryData) error {
 	}
 	for i := range d.Accounts {
 		if err := c.checkAccount(&d.Accounts[i]); err != nil {
+			return err
+		}
+	}
+	for i := range d.Sites {
+		if err := c.checkSite(&d.Sites[i]); err != nil {
 			return err
 		}
 	}

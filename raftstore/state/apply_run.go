@@ -29,8 +29,18 @@ func applyRunCreate(c *change, d RunCreateData) (bool, error) {
 	if r.Created.IsZero() {
 		r.Created = c.at
 	}
+	r.Steps = withoutItems(r.Steps)
 	runTable.put(c.Txn, &r)
 	return true, nil
+}
+
+// withoutItems drops what is derived when a run is shown.
+func withoutItems(steps []RunStep) []RunStep {
+	steps = slices.Clone(steps)
+	for i := range steps {
+		steps[i].Items = nil
+	}
+	return steps
 }
 
 // live returns a run that has not ended.
@@ -64,7 +74,7 @@ func applyRunUpdate(c *change, d RunUpdateData) (bool, error) {
 		return false, refuse(ErrInvalid, "run %s: there is no status %q", d.Run, d.Status)
 	}
 	next := *old
-	next.Status, next.Step, next.Steps, next.Error = d.Status, d.Step, d.Steps, d.Error
+	next.Status, next.Step, next.Steps, next.Error = d.Status, d.Step, withoutItems(d.Steps), d.Error
 	if d.Status.Ended() {
 		next.Finished = c.at
 	}

@@ -1,5 +1,10 @@
 package state
 
+import (
+	"bytes"
+	"encoding/json"
+)
+
 // applyRunAccounts records what is planned for accounts of a run that nobody has confirmed yet.
 func applyRunAccounts(c *change, d RunAccountsData) (bool, error) {
 	run, err := c.live(d.Run)
@@ -18,7 +23,10 @@ func applyRunAccounts(c *change, d RunAccountsData) (bool, error) {
 		if a.To == "" {
 			a.Status = StepFailed // it fits nowhere: Message says why, and the run does not forget it
 		}
-		if runAccountTable.get(c.Txn, compound(string(d.Run), string(a.Account))) != nil {
+		if old := runAccountTable.get(c.Txn, runAccountTable.key(&a)); old != nil {
+			if !sameJSON(old, &a) {
+				return false, refuse(ErrConflict, "run %s has another plan for account %s already", d.Run, a.Account)
+			}
 			continue
 		}
 		runAccountTable.put(c.Txn, &a)
@@ -45,4 +53,14 @@ func applyRunAccountEnd(c *change, d RunAccountEndData) (bool, error) {
 	next.Status, next.At, next.Message, next.RPO, next.RTO = d.Status, d.At, d.Message, d.RPO, d.RTO
 	runAccountTable.put(c.Txn, &next)
 	return true, nil
+}
+
+// sameJSON compares rows as they are stored. Times that are the same may differ in memory after a restore.
+func sameJSON(a, b any) bool {
+	first, err := json.Marshal(a)
+	if err != nil {
+		return false
+	}
+	second, err := json.Marshal(b)
+	return err == nil && bytes.Equal(first, second)
 }

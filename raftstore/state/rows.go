@@ -238,7 +238,7 @@ type RunAccount struct {
 	Order   int          `json:"order"` // of recovery, from 0
 	From    ServerName   `json:"from"`
 	Token   Token        `json:"token"` // the one that has to be fenced
-	To      ServerName   `json:"to"` // empty: it fits nowhere, and Message says why
+	To      ServerName   `json:"to"`    // empty: it fits nowhere, and Message says why
 	Restore RestorePoint `json:"restore"`
 	Start   time.Time    `json:"start"` // of the snapshot
 	// LastContact is when From was last heard: where both RPO and RTO begin.

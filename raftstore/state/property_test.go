@@ -1,0 +1,252 @@
+package state
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// anyCommand draws a command over few names, so that commands meet one another. It looks at the state to ask for
+// what is possible most of the time.
+func anyCommand(t *rapid.T, v *View, index uint64) Command {
+	account := rapid.SampledFrom([]AccountName{"guestbook", "static", "nobody"}).Draw(t, "account")
+	server := rapid.SampledFrom([]ServerName{"par1-s1", "par1-s2", "par2-s1", "par9"}).Draw(t, "server")
+	site := rapid.SampledFrom([]SiteName{"par1", "par2", "par3"}).Draw(t, "site")
+	snapshot := snapshotID(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "snapshot"))
+	task := TaskID("t" + strconv.Itoa(rapid.IntRange(1, 4).Draw(t, "task")))
+	run := RunID("r" + strconv.Itoa(rapid.IntRange(1, 2).Draw(t, "run")))
+	likely := func(label string) bool { return rapid.IntRange(0, 9).Draw(t, label) < 9 }
+
+	var token Token
+	if a := v.Assignment(account); a != nil {
+		token = a.Token
+	}
+	if !likely("present token") {
+		token = Token{Incarnation: 1, Generation: rapid.Uint64Range(0, 4).Draw(t, "generation")}
+	}
+	failure := ""
+	if !likely("works") {
+		failure = "failed"
+	}
+	restore := &RestorePoint{Snapshot: snapshot, Site: site}
+	if rapid.Bool().Draw(t, "new home") {
+		restore = nil
+	}
+	payloads := map[Name]func() any{
+		ClusterInit:    func() any { return ClusterInitData{UUID: "7d1f", Incarnation: 1} },
+		InventoryApply: func() any { return anyInventory(t) },
+		ServerSeen: func() any {
+			return ServerSeenData{Server: server, Status: rapid.SampledFrom([]Status{Up, Unknown, Down}).Draw(t, "status"), LastContact: epoch}
+		},
+		RepositoryCreate: func() any { return RepositoryCreateData{Account: account, Site: site, SealedPassword: []byte("s")} },
+		RepositoryReady: func() any {
+			return RepositoryReadyData{Account: account, Home: Home{Site: site, Epoch: rapid.Uint64Range(1, 3).Draw(t, "epoch")}}
+		},
+		Assign:         func() any { return AssignData{Account: account, Server: server, Previous: token, Restore: restore} },
+		AssignmentStop: func() any { return AssignmentStopData{Account: account, Token: token} },
+		AssignmentFenced: func() any {
+			method := rapid.SampledFrom([]FenceMethod{AgentStopped, ConfirmedDown}).Draw(t, "method")
+			return AssignmentFencedData{Account: account, Token: token, Method: method, By: "ada"}
+		},
+		AssignmentReady: func() any { return AssignmentReadyData{Account: account, Token: token} },
+		TaskCreate: func() any {
+			created := Task{ID: task, Kind: TaskBackup, Account: account, Token: token, Due: epoch}
+			if restore != nil {
+				created.Kind, created.Restore, created.Path, created.Target = TaskRestoreFiles, restore, "www", "x"
+			}
+			return TaskCreateData{Task: created}
+		},
+		TaskFinish: func() any {
+			return TaskFinishData{Task: task, Error: failure, Snapshot: &Snapshot{ID: snapshot, Start: epoch}}
+		},
+		TaskForget: func() any { return TaskForgetData{Task: task} },
+		ReplicationRecord: func() any {
+			return ReplicationRecordData{Account: account, From: "par1", To: site, Snapshots: []SnapshotID{snapshot}, Error: failure}
+		},
+		RunCreate: func() any {
+			r := newRun(run)
+			r.Status = rapid.SampledFrom([]RunStatus{RunPreparing, RunWaiting}).Draw(t, "first status")
+			return RunCreateData{Run: r}
+		},
+		RunUpdate: func() any {
+			step := rapid.IntRange(0, 1).Draw(t, "step")
+			return RunUpdateData{
+				Run: run, ExpectStatus: StepRunning, Status: rapid.SampledFrom([]RunStatus{RunRunning, RunWaiting, RunFailed}).Draw(t, "run status"),
+				Step: step, Steps: []RunStep{{ID: "confirm", Status: StepRunning}, {ID: "fence", Status: StepRunning}},
+			}
+		},
+		RunAccounts: func() any {
+			return RunAccountsData{Run: run, Accounts: []RunAccount{{Account: account, From: "par1-s1", To: server, Token: token}}}
+		},
+		RunAccountEnd: func() any {
+			return RunAccountEndData{Run: run, Account: account, Status: rapid.SampledFrom([]StepStatus{StepDone, StepFailed}).Draw(t, "end")}
+		},
+		RunConfirm: func() any { return RunConfirmData{Run: run, PlanHash: "h1", By: "ada", Down: []ServerName{server}} },
+		RunCancel:  func() any { return RunCancelData{Run: run, By: "ada"} },
+		TokenCreate: func() any {
+			return TokenCreateData{Token: APIToken{Name: string(run), SHA256: make([]byte, 32), Role: "support", Expires: epoch.Add(24 * time.Hour)}}
+		},
+		TokenRevoke: func() any { return TokenRevokeData{Name: string(run)} },
+	}
+	var names []Name
+	for name := range payloads {
+		names = append(names, name)
+	}
+	// the life of an assignment is what matters most
+	for range 3 {
+		names = append(names, Assign, AssignmentStop, AssignmentFenced, TaskCreate, TaskFinish)
+	}
+	slices.Sort(names)
+	name := rapid.SampledFrom(names).Draw(t, "name")
+	id := "c" + strconv.FormatUint(index, 10)
+	if !likely("new id") {
+		id = "c" + strconv.FormatUint(rapid.Uint64Range(1, index).Draw(t, "old id"), 10)
+	}
+	return NewCommand(name, id, epoch.Add(time.Duration(index)*time.Second), "operator/ada", payloads[name]())
+}
+
+func anyInventory(t *rapid.T) InventoryData {
+	d := inventory()
+	d.Policies[0].Schedule = rapid.SampledFrom([]string{"@hourly", "@daily"}).Draw(t, "schedule")
+	if rapid.Bool().Draw(t, "accounts alone") {
+		d = InventoryData{Accounts: d.Accounts[:rapid.IntRange(0, 2).Draw(t, "accounts")]}
+	}
+	if len(d.Servers) > 0 && rapid.Bool().Draw(t, "move a server") {
+		d.Servers[1].Site = "par2"
+	}
+	return d
+}
+
+// firstCommands make a platform, so that few steps are wasted.
+func firstCommands() []Command {
+	return []Command{
+		NewCommand(ClusterInit, "init", epoch, "operator/ada", ClusterInitData{UUID: "7d1f", Incarnation: 1}),
+		NewCommand(InventoryApply, "inventory", epoch, "operator/ada", inventory()),
+	}
+}
+
+// The same log gives the same state, whether a node applied all of it or began from a snapshot in the middle. What a
+// view shows never changes.
+func TestProperty_SameLogSameState(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		one, two, three := New(), New(), New()
+		commands := firstCommands()
+		length := rapid.IntRange(1, 60).Draw(t, "length")
+		middle := rapid.IntRange(1, length).Draw(t, "restored at")
+		var old *View
+		var oldBytes []byte
+		for i := 0; i < length; i++ {
+			index := uint64(i + 1)
+			if i >= len(commands) {
+				commands = append(commands, anyCommand(t, one.View(), index))
+			}
+			if i == middle {
+				old = two.View()
+				oldBytes = viewBytes(t, old)
+				var err error
+				if two, err = Restore(bytes.NewReader(oldBytes)); err != nil {
+					t.Fatal(err)
+				}
+				old = three.View()
+			}
+			first := applyTo(t, one, index, commands[i])
+			for _, other := range []*State{two, three} {
+				if got := applyTo(t, other, index, commands[i]); got != first {
+					t.Fatalf("%s: got answer %s, want %s", commands[i].Name, got, first)
+				}
+			}
+		}
+		want := viewBytes(t, one.View())
+		if got := viewBytes(t, two.View()); !bytes.Equal(got, want) {
+			t.Errorf("restored in the middle:\n%s\nwant\n%s", got, want)
+		}
+		if got := viewBytes(t, three.View()); !bytes.Equal(got, want) {
+			t.Errorf("applied twice:\n%s\nwant\n%s", got, want)
+		}
+		if old != nil && !bytes.Equal(viewBytes(t, old), oldBytes) {
+			t.Error("an old view changed: a row was changed in place")
+		}
+	})
+}
+
+// No account gets a token before the one before it is fenced; generations grow by one; a proof never goes away.
+func TestProperty_FencedBeforeNext(t *testing.T) {
+	assigned := 0
+	rapid.Check(t, func(t *rapid.T) {
+		s := New()
+		commands := firstCommands()
+		for i := 0; i < 80; i++ {
+			index := uint64(i + 1)
+			if i >= len(commands) {
+				commands = append(commands, anyCommand(t, s.View(), index))
+			}
+			before := s.View()
+			applyTo(t, s, index, commands[i])
+			after := s.View()
+			for _, a := range after.Assignments() {
+				old := before.Assignment(a.Account)
+				switch {
+				case old == nil && a.Token.Generation != 1:
+					t.Fatalf("first token of %s is %s", a.Account, a.Token)
+				case old == nil:
+				case a.Token == old.Token:
+					if old.Fenced != nil && a.Fenced == nil || old.Stop && !a.Stop || a.Server != old.Server {
+						t.Fatalf("%s: assignment %+v became %+v", commands[i].Name, old, a)
+					}
+				case old.Fenced == nil:
+					t.Fatalf("%s was assigned under %s while %s was not fenced", a.Account, a.Token, old.Token)
+				case a.Token.Generation != old.Token.Generation+1:
+					t.Fatalf("%s went from token %s to %s", a.Account, old.Token, a.Token)
+				default:
+					assigned++
+				}
+				if a.Fenced != nil && a.Fenced.Method == AgentStopped && !a.Stop {
+					t.Fatalf("%s: an agent stopped without an order", a.Account)
+				}
+			}
+			for _, old := range before.Assignments() {
+				if after.Assignment(old.Account) == nil {
+					t.Fatalf("the assignment of %s is gone", old.Account)
+				}
+			}
+			for _, task := range after.Tasks() {
+				if a := after.Assignment(task.Account); task.Status == TaskPending && a.Token != task.Token {
+					t.Fatalf("task %s of token %s is pending under token %s", task.ID, task.Token, a.Token)
+				}
+			}
+			for _, r := range after.Repositories() {
+				if old := before.Repository(r.Account); old != nil && old.Home != r.Home && r.Home.Epoch != old.Home.Epoch+1 {
+					t.Fatalf("home of %s went from %+v to %+v", r.Account, old.Home, r.Home)
+				}
+			}
+		}
+	})
+	if assigned == 0 {
+		t.Error("no account was ever assigned a second time: the commands drawn try nothing")
+	}
+}
+
+// applyTo gives the answer in a form that compares.
+func applyTo(t *rapid.T, s *State, index uint64, c Command) string {
+	r, err := s.Apply(index, c)
+	if err != nil {
+		t.Fatalf("apply %s: %v", c.Name, err)
+	}
+	encoded, err := r.MarshalJSON()
+	if err != nil {
+		t.Fatalf("encode answer of %s: %v", c.Name, err)
+	}
+	return string(encoded)
+}
+
+func viewBytes(t *rapid.T, v *View) []byte {
+	var b bytes.Buffer
+	if err := v.Persist(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
