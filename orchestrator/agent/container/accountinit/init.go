@@ -1,0 +1,212 @@
+// Package accountinit is process 1 of an account's container: it starts the account's services, starts them again
+// when they end, buries what they leave behind, and passes the end on.
+package accountinit
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"drp/orchestrator/agent/home"
+	"drp/raftstore/state"
+)
+
+const (
+	firstWait = 200 * time.Millisecond
+	lastWait  = 30 * time.Second
+	// settled is how long a service has to live for its next end to count as the first.
+	settled = 60 * time.Second
+)
+
+type service struct {
+	state.Service
+	log     *ring
+	pid     int
+	started time.Time
+	wait    time.Duration
+	timer   *time.Timer
+}
+
+// supervisor has one lock: a child is never buried before the start that made it has noted its pid.
+type supervisor struct {
+	mu       sync.Mutex
+	services []*service
+	ending   bool
+}
+
+// Run supervises the services listed in a JSON file until SIGTERM, and returns the exit code.
+func Run(specPath string) int {
+	if err := run(specPath); err != nil {
+		fmt.Fprintln(os.Stderr, "account-init:", err)
+		return 1
+	}
+	return 0
+}
+
+func run(specPath string) error {
+	raw, err := os.ReadFile(specPath)
+	if err != nil {
+		return err
+	}
+	var list []state.Service
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return fmt.Errorf("read %s: %w", specPath, err)
+	}
+	// What Debian's programs expect below /var, which leads here.
+	old := unix.Umask(0)
+	for _, d := range []struct {
+		path string
+		mode os.FileMode
+	}{{"/run/lib", 0o755}, {"/run/lib/nginx", 0o777}, {"/run/lib/php", 0o755}, {"/run/lib/php/sessions", 0o777},
+		{"/run/log", 0o755}, {"/run/log/nginx", 0o777}, {"/run/lock", 0o777}} {
+		if err := os.Mkdir(d.path, d.mode); err != nil && !os.IsExist(err) {
+			return err
+		}
+	}
+	unix.Umask(old)
+
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT)
+	s := &supervisor{}
+	for _, one := range list {
+		s.services = append(s.services, &service{Service: one, log: openRing("/run/log/" + one.Name + ".log")})
+	}
+	for _, one := range s.services {
+		s.start(one)
+	}
+	for sig := range signals {
+		if sig == unix.SIGCHLD {
+			if s.bury() {
+				return nil
+			}
+			continue
+		}
+		if s.end() {
+			return nil
+		}
+	}
+	return nil
+}
+
+// start starts a service, or notes when to try again.
+func (s *supervisor) start(one *service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return
+	}
+	one.started = time.Now()
+	pid, err := spawn(one.Service, one.log)
+	if err != nil {
+		fmt.Fprintf(one.log, "account-init: start %s: %v\n", one.Name, err)
+		s.again(one)
+		return
+	}
+	one.pid = pid
+}
+
+func (s *supervisor) again(one *service) {
+	if time.Since(one.started) > settled {
+		one.wait = 0
+	}
+	one.wait = min(max(2*one.wait, firstWait), lastWait)
+	one.timer = time.AfterFunc(one.wait, func() { s.start(one) })
+}
+
+// bury takes in all dead children, also those that a service left behind. It reports true when all is over.
+func (s *supervisor) bury() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil { // ECHILD: nobody is left
+			return s.ending
+		}
+		if pid == 0 {
+			return false
+		}
+		i := slices.IndexFunc(s.services, func(one *service) bool { return one.pid == pid })
+		if i < 0 {
+			continue
+		}
+		one := s.services[i]
+		one.pid = 0
+		if !s.ending {
+			fmt.Fprintf(one.log, "account-init: %s ended (exit %d, signal %d)\n", one.Name, status.ExitStatus(), status.Signal())
+			s.again(one)
+		}
+	}
+}
+
+// end asks every process of the container to end. It reports true when there is none.
+func (s *supervisor) end() bool {
+	s.mu.Lock()
+	s.ending = true
+	for _, one := range s.services {
+		if one.timer != nil {
+			one.timer.Stop()
+		}
+	}
+	s.mu.Unlock()
+	unix.Kill(-1, unix.SIGTERM)
+	return s.bury()
+}
+
+// spawn starts a service under its user, with the one capability that lets it bind port 80.
+func spawn(one state.Service, log *ring) (pid int, err error) {
+	if len(one.Command) == 0 {
+		return 0, fmt.Errorf("no command")
+	}
+	path, err := look(one.Command[0])
+	if err != nil {
+		return 0, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer w.Close()
+
+	// The group of the home for everybody, so that each user of the account can work in it.
+	credential := &syscall.Credential{Uid: one.User, Gid: home.User, Groups: []uint32{home.User}}
+	dir := "/home/" + hostname()
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8"}
+	for k, v := range one.Environment {
+		env = append(env, k+"="+v)
+	}
+	slices.Sort(env[3:])
+	pid, err = syscall.ForkExec(path, one.Command, &syscall.ProcAttr{
+		Dir: dir, Env: env, Files: []uintptr{null.Fd(), w.Fd(), w.Fd()},
+		Sys: &syscall.SysProcAttr{Setsid: true, Credential: credential, AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE}},
+	})
+	if err != nil {
+		r.Close()
+		return 0, fmt.Errorf("run %s: %w", path, err)
+	}
+	go log.readFrom(r)
+	return pid, nil
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}

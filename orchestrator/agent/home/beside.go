@@ -1,0 +1,193 @@
+package home
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"drp/raftstore/state"
+)
+
+// taskMark names the task that placed a directory. Attributes in trusted.* can be neither set nor seen from inside
+// of a container, so an account cannot pretend that a task was done.
+const taskMark = "trusted.drp.task"
+
+// Beside is a directory that is being filled beside the live data of an account.
+//
+// The home is writable by the account while we work in it, so nothing here goes by path: what is filled lies in a
+// directory that belongs to the host's root and that nobody of the account can enter, it is reached by descriptors,
+// and one rename, which replaces nothing, puts it into its place.
+type Beside struct {
+	// Dir is the empty directory to fill, open.
+	Dir *os.File
+	// Placed is true when this task's directory is in its place already; then there is nothing to do, and Dir is nil.
+	Placed bool
+
+	home   *os.File
+	parent *os.File // of the target
+	target string   // last element
+	closed *os.File // the root-owned directory
+	work   string   // its name in the home
+	ids    IDs
+	task   string
+}
+
+// Beside begins target (relative to the home, new, in a directory that exists) for a task. What the same task left
+// half done is removed; what the account has there is never touched.
+func (s *Store) Beside(account state.AccountName, target string, task state.TaskID) (*Beside, error) {
+	rec, ok, err := s.Held(account)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("restore into home of %s: there is no home here", account)
+	}
+	if !filepath.IsLocal(target) || path.Clean(target) == "." {
+		return nil, fmt.Errorf("restore into home of %s: target %q is not a directory inside the home", account, target)
+	}
+	if task == "" || strings.ContainsAny(string(task), "/\x00") {
+		return nil, fmt.Errorf("restore into home of %s: task %q cannot name a directory", account, task)
+	}
+	b := &Beside{target: path.Base(path.Clean(target)), work: ".drp-restore-" + string(task), ids: rec.IDs, task: string(task)}
+	if err := b.begin(s.Path(account), path.Dir(path.Clean(target))); err != nil {
+		b.close()
+		return nil, fmt.Errorf("restore into %s of %s: %w", target, account, err)
+	}
+	return b, nil
+}
+
+func (b *Beside) begin(homePath, parent string) error {
+	var err error
+	if b.home, err = openDir(homePath); err != nil {
+		return err
+	}
+	if b.parent, err = beneath(b.home, parent); err != nil {
+		return err
+	}
+	switch placed, err := beneath(b.parent, b.target); {
+	case err == nil:
+		mark := make([]byte, 256)
+		n, _ := unix.Fgetxattr(int(placed.Fd()), taskMark, mark)
+		placed.Close()
+		if n > 0 && string(mark[:n]) == b.task {
+			b.Placed = true
+			return b.Abandon()
+		}
+		return fmt.Errorf("%w: nothing is restored over live data", fs.ErrExist)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := b.removeWork(); err != nil {
+		return err
+	}
+	if err := unix.Mkdirat(int(b.home.Fd()), b.work, 0o700); err != nil {
+		return fmt.Errorf("make %s: %w", b.work, err)
+	}
+	if b.closed, err = beneath(b.home, b.work); err != nil {
+		return err
+	}
+	if owner, err := ownerOf(b.closed); err != nil || owner != 0 {
+		return fmt.Errorf("%s was replaced by the account", b.work)
+	}
+	if err := unix.Mkdirat(int(b.closed.Fd()), "data", 0o700); err != nil {
+		return err
+	}
+	if b.Dir, err = beneath(b.closed, "data"); err != nil {
+		return err
+	}
+	return b.Dir.Chown(b.ids.Host(0), b.ids.Host(0))
+}
+
+// Place puts the filled directory into its place, owned by the account's ordinary user.
+func (b *Beside) Place() error {
+	defer b.close()
+	if err := b.place(); err != nil {
+		return fmt.Errorf("put %s into its place: %w", b.target, err)
+	}
+	return nil
+}
+
+func (b *Beside) place() error {
+	if err := b.Dir.Chown(b.ids.Host(User), b.ids.Host(User)); err != nil {
+		return err
+	}
+	if err := b.Dir.Chmod(0o750); err != nil {
+		return err
+	}
+	if err := unix.Fsetxattr(int(b.Dir.Fd()), taskMark, []byte(b.task), 0); err != nil {
+		return fmt.Errorf("mark with the task: %w", err)
+	}
+	if err := unix.Syncfs(int(b.Dir.Fd())); err != nil {
+		return err
+	}
+	err := unix.Renameat2(int(b.closed.Fd()), "data", int(b.parent.Fd()), b.target, unix.RENAME_NOREPLACE)
+	if err != nil {
+		return err
+	}
+	return errors.Join(b.parent.Sync(), b.removeWork())
+}
+
+// Abandon removes what was filled so far.
+func (b *Beside) Abandon() error {
+	defer b.close()
+	return b.removeWork()
+}
+
+// removeWork removes the root-owned directory of this task. One of that name that the account made is not ours.
+func (b *Beside) removeWork() error {
+	dir, err := beneath(b.home, b.work)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	owner, err := ownerOf(dir)
+	dir.Close()
+	if err != nil {
+		return err
+	}
+	if owner != 0 {
+		return fmt.Errorf("%s in the home is not the agent's: remove it", b.work)
+	}
+	root, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", b.home.Fd()))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return root.RemoveAll(b.work)
+}
+
+func (b *Beside) close() {
+	for _, f := range []*os.File{b.Dir, b.closed, b.parent, b.home} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// beneath opens a directory below another one. No link is followed, and nothing leads out.
+func beneath(dir *os.File, name string) (*os.File, error) {
+	fd, err := unix.Openat2(int(dir.Fd()), name, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "openat2", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func ownerOf(f *os.File) (uint32, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, err
+	}
+	return st.Uid, nil
+}

@@ -1,0 +1,300 @@
+// Package home keeps the homes of a server's accounts.
+//
+// The layout under the root:
+//
+//	ACCOUNT/home     the files, mounted as /home/ACCOUNT in the container; a subvolume on btrfs
+//	ACCOUNT/token    the token under which they are held, and the host ids that own them
+//	aside/ACCOUNT@TOKEN/…   homes of tokens that are over, untouched, never deleted by this package
+//	.fresh/ACCOUNT/… a home that is being made; not there for anybody else
+//	.views/ACCOUNT/… what a backup reads
+//
+// A home is live from one rename on: ACCOUNT exists if and only if its home is whole. Whatever lies in .fresh
+// and .views after a crash is half done and is removed at the next Open.
+package home
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"drp/raftstore/state"
+)
+
+// User is the id, inside the account, of its ordinary user and of the group that its home belongs to.
+const User = 1000
+
+// IDs is the range of host ids that an account's processes and files have on this server. Ranges need not agree
+// between servers: snapshots hold the ids of the inside.
+type IDs struct {
+	First uint32 `json:"first"`
+	Size  uint32 `json:"size"`
+}
+
+// Host translates an id of the inside.
+func (r IDs) Host(inside uint32) int { return int(r.First + inside) }
+
+// Mappings is the user namespace of the account, for a child process.
+func (r IDs) Mappings() []syscall.SysProcIDMap {
+	return []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(r.First), Size: int(r.Size)}}
+}
+
+// Record says what a home is.
+type Record struct {
+	Token state.Token `json:"token"`
+	IDs   IDs         `json:"ids"`
+}
+
+const (
+	asideDir = "aside"
+	freshDir = ".fresh"
+	viewsDir = ".views"
+)
+
+// Store is the homes of one server. It is for one process; calls for different accounts may run at once, calls for
+// one account may not.
+type Store struct {
+	root  string
+	btrfs bool
+}
+
+// Open makes the layout where it is missing and removes what a crash left half done.
+func Open(root string) (*Store, error) {
+	s := &Store{root: root}
+	// Accounts and restic, both with mapped ids, reach what is theirs below; nobody can list.
+	if err := makeDir(root, 0o711); err != nil {
+		return nil, fmt.Errorf("open homes: %w", err)
+	}
+	for dir, mode := range map[string]fs.FileMode{asideDir: 0o700, freshDir: 0o700, viewsDir: 0o711} {
+		if err := makeDir(filepath.Join(root, dir), mode); err != nil {
+			return nil, fmt.Errorf("open homes: %w", err)
+		}
+	}
+	var err error
+	if s.btrfs, err = isBtrfs(root); err != nil {
+		return nil, fmt.Errorf("open homes: %w", err)
+	}
+	for _, dir := range []string{freshDir, viewsDir} {
+		left, err := os.ReadDir(filepath.Join(root, dir))
+		if err != nil {
+			return nil, fmt.Errorf("open homes: %w", err)
+		}
+		for _, e := range left {
+			if err := s.discard(filepath.Join(root, dir, e.Name())); err != nil {
+				return nil, fmt.Errorf("open homes: remove what a crash left in %s: %w", dir, err)
+			}
+		}
+	}
+	return s, nil
+}
+
+// Atomic reports whether a view is one moment of the files (btrfs), or is read while programs write (live).
+func (s *Store) Atomic() bool { return s.btrfs }
+
+// Path is what is mounted as /home/ACCOUNT.
+func (s *Store) Path(account state.AccountName) string {
+	return filepath.Join(s.root, string(account), "home")
+}
+
+// Held tells under which token a whole home is here. ok is false when there is none.
+func (s *Store) Held(account state.AccountName) (rec Record, ok bool, err error) {
+	if err := checkName(account); err != nil {
+		return Record{}, false, err
+	}
+	raw, err := os.ReadFile(filepath.Join(s.root, string(account), "token"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Record{}, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &rec)
+	}
+	if err != nil {
+		return Record{}, false, fmt.Errorf("read token of home %s: %w", account, err)
+	}
+	return rec, true, nil
+}
+
+// All lists the homes that are here, for an agent whose journal was lost.
+func (s *Store) All() (map[state.AccountName]Record, error) {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return nil, fmt.Errorf("list homes: %w", err)
+	}
+	all := make(map[state.AccountName]Record)
+	for _, e := range entries {
+		name := state.AccountName(e.Name())
+		if !e.IsDir() || checkName(name) != nil {
+			continue
+		}
+		rec, ok, err := s.Held(name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			all[name] = rec
+		}
+	}
+	return all, nil
+}
+
+// SetAside moves a home out of the way, untouched, and says where it is. No home: "".
+func (s *Store) SetAside(account state.AccountName) (string, error) {
+	rec, ok, err := s.Held(account)
+	if err != nil || !ok {
+		return "", err
+	}
+	if err := s.dropView(account); err != nil {
+		return "", fmt.Errorf("set home of %s aside: %w", account, err)
+	}
+	from := filepath.Join(s.root, string(account))
+	base := filepath.Join(s.root, asideDir, string(account)+"@"+rec.Token.String())
+	for n, to := 2, base; ; n++ {
+		err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+		if errors.Is(err, fs.ErrExist) && n < 1000 {
+			to = fmt.Sprintf("%s.%d", base, n)
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("set home of %s aside: %w", account, err)
+		}
+		return to, errors.Join(syncDir(s.root), syncDir(filepath.Join(s.root, asideDir)))
+	}
+}
+
+// Fresh is a home that is being made.
+type Fresh struct {
+	// Dir is the empty home, open: the only way in, since its parent is closed to all but root.
+	Dir *os.File
+
+	store   *Store
+	account state.AccountName
+	ids     IDs
+}
+
+// Fresh begins a home. A half-done one of the same account is removed first.
+func (s *Store) Fresh(account state.AccountName, ids IDs) (*Fresh, error) {
+	if err := checkName(account); err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(s.root, freshDir, string(account))
+	if err := s.discard(dir); err != nil {
+		return nil, fmt.Errorf("make home of %s: remove the half-done one: %w", account, err)
+	}
+	if err := makeDir(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("make home of %s: %w", account, err)
+	}
+	files := filepath.Join(dir, "home")
+	if err := s.makeTree(files); err != nil {
+		return nil, fmt.Errorf("make home of %s: %w", account, err)
+	}
+	f, err := openDir(files)
+	if err != nil {
+		return nil, fmt.Errorf("make home of %s: %w", account, err)
+	}
+	if err := errors.Join(f.Chown(ids.Host(0), ids.Host(0)), f.Chmod(0o700)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("make home of %s: %w", account, err)
+	}
+	return &Fresh{Dir: f, store: s, account: account, ids: ids}, nil
+}
+
+// Commit makes the home live under the token, once all of it is on disk. There must be no live home.
+func (f *Fresh) Commit(token state.Token) error {
+	defer f.Dir.Close()
+	if err := f.commit(token); err != nil {
+		return fmt.Errorf("make home of %s live: %w", f.account, err)
+	}
+	return nil
+}
+
+func (f *Fresh) commit(token state.Token) error {
+	// Programs run as members of the account's group, and none of them owns the top of the home.
+	if err := f.Dir.Chown(f.ids.Host(0), f.ids.Host(User)); err != nil {
+		return err
+	}
+	if err := f.Dir.Chmod(0o770); err != nil {
+		return err
+	}
+	raw, err := json.Marshal(Record{Token: token, IDs: f.ids})
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(f.store.root, freshDir, string(f.account))
+	if err := os.WriteFile(filepath.Join(dir, "token"), append(raw, '\n'), 0o600); err != nil {
+		return err
+	}
+	if err := unix.Syncfs(int(f.Dir.Fd())); err != nil {
+		return err
+	}
+	live := filepath.Join(f.store.root, string(f.account))
+	if err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, live, unix.RENAME_NOREPLACE); err != nil {
+		return err
+	}
+	return syncDir(f.store.root)
+}
+
+// Abandon removes it.
+func (f *Fresh) Abandon() error {
+	f.Dir.Close()
+	return f.store.discard(filepath.Join(f.store.root, freshDir, string(f.account)))
+}
+
+// makeTree makes an empty directory that a view can later be taken of.
+func (s *Store) makeTree(path string) error {
+	if s.btrfs {
+		return createSubvolume(path)
+	}
+	return os.Mkdir(path, 0o700)
+}
+
+// discard removes a directory of .fresh or .views, with the subvolume or mount in it.
+func (s *Store) discard(dir string) error {
+	for _, name := range []string{"home", "files"} {
+		path := filepath.Join(dir, name)
+		// A live view is a mount: what lies behind it must never be removed through it.
+		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil &&
+			!errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("unmount %s: %w", path, err)
+		}
+		if s.btrfs && isSubvolume(path) {
+			if err := deleteSubvolume(path); err != nil {
+				return err
+			}
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// checkName keeps a name from being a path, and from being one of ours.
+func checkName(account state.AccountName) error {
+	n := string(account)
+	if n == "" || n == asideDir || strings.HasPrefix(n, ".") || strings.ContainsAny(n, "/@\x00") {
+		return fmt.Errorf("account name %q cannot have a home", n)
+	}
+	return nil
+}
+
+func makeDir(path string, mode fs.FileMode) error {
+	if err := os.MkdirAll(path, mode); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
+}
+
+func openDir(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
