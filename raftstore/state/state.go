@@ -34,7 +34,10 @@ func New() *State {
 }
 
 // View returns the state as it is now. It is cheap and stays as it is.
-func (s *State) View() *View { return &View{txn: s.db.Txn(false)} }
+func (s *State) View() *View {
+	moment := s.db.Snapshot()
+	return &View{txn: moment.Txn(false), db: moment}
+}
 
 // change is one command being applied. Nothing of it is seen before it was accepted as a whole.
 type change struct {
