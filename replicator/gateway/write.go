@@ -1,0 +1,247 @@
+package gateway
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// withheld is how much of an object is kept back until its hash is known to be right. Shorter objects (locks,
+// snapshots, most indexes) are in memory as a whole, and can be sent to the store again.
+const withheld = 64 << 10
+
+// save stores one object. It is acknowledged when its SHA-256 is its name and the store has said that it is there.
+func (g *Gateway) save(w http.ResponseWriter, r *http.Request, server string, t target) error {
+	ctx, size := r.Context(), r.ContentLength
+	switch {
+	case size < 0:
+		return &refusal{http.StatusLengthRequired, "an object is sent with its length"}
+	case size > cmp.Or(g.MaxObject, 512<<20):
+		return &refusal{http.StatusForbidden, "object too large"} // 413 restic would try again for 15 minutes
+	}
+	client := &patient{r.Body, http.NewResponseController(w), cmp.Or(g.BodyIdle, time.Minute)}
+	body := &verified{
+		from: client, want: t.name, left: size, hash: sha256.New(),
+		// A grant that ended while the object was on its way ends before the object is whole.
+		release: func() error {
+			client.arrived()
+			if no := g.judge(server, t, toWrite); no != nil {
+				return no
+			}
+			return nil
+		},
+	}
+	defer body.stop()
+
+	var there int64
+	err := g.hold(ctx, func() (err error) {
+		there, err = g.Store.Stat(ctx, t.key())
+		return err
+	})
+	switch {
+	case err == nil:
+		err = g.again(ctx, t, there, body)
+	case errors.Is(err, ErrNotFound):
+		err = g.put(ctx, t, size, body)
+	}
+	if cause := body.failure(); cause != nil {
+		err = cause // the store only saw its body break off
+	}
+	if err != nil {
+		return err
+	}
+	if t.folder == snapshots {
+		g.log().Info("snapshot stored", "account", t.account, "snapshot", t.name, "server", server)
+		if g.OnSnapshot != nil {
+			g.OnSnapshot(t.account, t.name)
+		}
+	} else {
+		g.log().Debug("stored", "key", t.key(), "size", size, "server", server)
+	}
+	return nil
+}
+
+// put sends an object that is not there yet. As long as nothing of the body has been taken it can be held; after that
+// an error means that it is unknown whether the object is there, and restic sends it again.
+func (g *Gateway) put(ctx context.Context, t target, size int64, body *verified) error {
+	if size <= withheld {
+		whole, err := io.ReadAll(body)
+		if err != nil {
+			return err
+		}
+		return g.hold(ctx, func() error {
+			return g.Store.Put(ctx, t.key(), t.name, size, bytes.NewReader(whole))
+		})
+	}
+	var err error
+	g.hold(ctx, func() error { //nolint:errcheck // err has it
+		err = g.Store.Put(ctx, t.key(), t.name, size, body)
+		if body.untouched() {
+			return err
+		}
+		return nil
+	})
+	return err
+}
+
+// again answers a client that sends what is there already, as restic does after it lost a reply. Both have to be what
+// the name says. What is stored is never replaced: a damaged object is repaired from another site's copy.
+func (g *Gateway) again(ctx context.Context, t target, there int64, body *verified) error {
+	sent, err := io.Copy(io.Discard, body)
+	if err != nil {
+		return err
+	}
+	if sent != there {
+		return &refusal{http.StatusForbidden, fmt.Sprintf("another object of %d bytes is stored under this name", there)}
+	}
+	same := false
+	err = g.hold(ctx, func() error {
+		part, err := g.Store.Get(ctx, t.key(), 0, -1)
+		if err != nil {
+			return err
+		}
+		defer part.Body.Close()
+		h := sha256.New()
+		if _, err := io.Copy(h, part.Body); err != nil {
+			return err
+		}
+		same = hex.EncodeToString(h.Sum(nil)) == t.name
+		return nil
+	})
+	if err == nil && !same {
+		err = &refusal{http.StatusForbidden, "another object is stored under this name"}
+	}
+	return err
+}
+
+// unlock deletes a lock. When the store does not answer it is refused for good: restic would try for minutes at the end
+// of a backup that is already safe; its lock grows stale in half an hour.
+func (g *Gateway) unlock(r *http.Request, t target) error {
+	err := g.hold(r.Context(), func() error { return g.Store.Delete(r.Context(), t.key()) })
+	if err != nil && !final(err) {
+		return fmt.Errorf("%w: %w", &refusal{http.StatusForbidden, "the store does not answer; the lock stays"}, err)
+	}
+	return err
+}
+
+// verified is an upload on its way to the store. It lets everything through but the last part, and that only when
+// the hash of the whole is the name and release agrees; else it breaks off, and the store has no object.
+//
+// The store's transport may still be reading when its answer is here already, hence the lock.
+type verified struct {
+	from    io.Reader
+	want    string // SHA-256, hexadecimal
+	release func() error
+
+	mu   sync.Mutex
+	hash hash.Hash
+	left int64 // bytes of the body not yet read
+	tail []byte
+	held bool // tail has been read and found right
+	read bool // somebody has begun
+	err  error
+}
+
+var errStopped = errors.New("upload has ended")
+
+func (v *verified) Read(p []byte) (int, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.err != nil {
+		return 0, v.err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	v.read = true
+	if v.left > withheld {
+		n, err := v.from.Read(p[:min(int64(len(p)), v.left-withheld)])
+		v.hash.Write(p[:n])
+		v.left -= int64(n)
+		if err != nil {
+			v.err = broken(err)
+		}
+		return n, v.err
+	}
+	if !v.held {
+		if v.err = v.judge(); v.err != nil {
+			return 0, v.err
+		}
+		v.held = true
+	}
+	if len(v.tail) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, v.tail)
+	v.tail = v.tail[n:]
+	return n, nil
+}
+
+// judge reads the last part and decides.
+func (v *verified) judge() error {
+	v.tail = make([]byte, v.left)
+	if _, err := io.ReadFull(v.from, v.tail); err != nil {
+		return broken(err)
+	}
+	v.left = 0
+	v.hash.Write(v.tail)
+	if got := hex.EncodeToString(v.hash.Sum(nil)); got != v.want {
+		return &refusal{http.StatusBadRequest, "the content's SHA-256 is not its name"}
+	}
+	return v.release()
+}
+
+// broken is a body that ended before its time.
+func broken(err error) error {
+	return fmt.Errorf("%w: %w", &refusal{http.StatusBadRequest, "the upload broke off"}, err)
+}
+
+// stop ends all reading; whoever still reads gets an error.
+func (v *verified) stop() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.err == nil {
+		v.err = errStopped
+	}
+}
+
+// failure is why the upload broke off on our side, nil when it did not.
+func (v *verified) failure() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.err
+}
+
+func (v *verified) untouched() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return !v.read
+}
+
+// patient gives each read of a client's body a deadline of its own. Before HTTP/2 a deadline that is left behind would
+// end the connection while the store still works.
+type patient struct {
+	body io.Reader
+	rc   *http.ResponseController
+	idle time.Duration
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	if err := p.rc.SetReadDeadline(time.Now().Add(p.idle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return 0, err
+	}
+	return p.body.Read(b)
+}
+
+func (p *patient) arrived() {
+	p.rc.SetReadDeadline(time.Time{}) //nolint:errcheck // then none was set
+}
