@@ -1,0 +1,218 @@
+package replicator
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+)
+
+// ErrNotFound is what Get and Stat answer for an object that is not there. A missing bucket is not that.
+var ErrNotFound = errors.New("object not found")
+
+// errSize is an object whose length is not the one that was asked for.
+var errSize = errors.New("object has another size than listed")
+
+// StoreConfig says where a bucket is and who we are there.
+type StoreConfig struct {
+	Endpoint  string // URL, http or https
+	Bucket    string
+	Region    string // us-east-1 when empty
+	AccessKey string
+	SecretKey string
+
+	Idle    time.Duration // a request on which nothing has moved for so long is given up; a minute when zero
+	Retries int           // how often one request is tried; 10 when zero
+}
+
+// Object is one entry of a listing.
+type Object struct {
+	Key  string
+	Size int64
+	ETag string // without quotes; the MD5 of the content on most stores, anything on others
+}
+
+// Store is one bucket of an S3 store. It is safe for concurrent use.
+type Store struct {
+	core   minio.Core
+	config StoreConfig
+}
+
+// Open checks the configuration; it sends nothing.
+func Open(c StoreConfig) (*Store, error) {
+	u, err := url.Parse(c.Endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("open store: endpoint: %w", err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+		return nil, fmt.Errorf("open store: endpoint %q: want http://HOST:PORT or https://HOST:PORT", c.Endpoint)
+	}
+	if c.Bucket == "" {
+		return nil, fmt.Errorf("open store %s: no bucket given", c.Endpoint)
+	}
+	if c.Region == "" {
+		c.Region = "us-east-1"
+	}
+	if c.Idle == 0 {
+		c.Idle = time.Minute
+	}
+	secure := u.Scheme == "https"
+	base, err := minio.DefaultTransport(secure)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", c.Endpoint, err)
+	}
+	base.ResponseHeaderTimeout = 0 // the watch below counts from the last byte of the body, which is fairer to large ones
+	core, err := minio.NewCore(u.Host, &minio.Options{
+		Creds:      credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""),
+		Secure:     secure,
+		Region:     c.Region,
+		Transport:  &watch{base: base, idle: c.Idle},
+		MaxRetries: c.Retries,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", c.Endpoint, err)
+	}
+	return &Store{core: *core, config: c}, nil
+}
+
+// Config is what the store was opened with.
+func (s *Store) Config() StoreConfig { return s.config }
+
+// String names the store for messages, without its keys.
+func (s *Store) String() string { return s.config.Endpoint + "/" + s.config.Bucket }
+
+// EnsureBucket creates the bucket when it is not there.
+func (s *Store) EnsureBucket(ctx context.Context) error {
+	ok, err := s.core.BucketExists(ctx, s.config.Bucket)
+	if err != nil {
+		return fmt.Errorf("look for bucket %s: %w", s, err)
+	}
+	if ok {
+		return nil
+	}
+	err = s.core.MakeBucket(ctx, s.config.Bucket, minio.MakeBucketOptions{Region: s.config.Region})
+	if err != nil && minio.ToErrorResponse(err).Code != minio.BucketAlreadyOwnedByYou {
+		return fmt.Errorf("create bucket %s: %w", s, err)
+	}
+	return nil
+}
+
+// List returns every object whose key begins with prefix, or an error: never a part of them.
+func (s *Store) List(ctx context.Context, prefix string) ([]Object, error) {
+	// ListObjectsIter ends silently when its context does, and would follow a store's tokens in a circle.
+	owner := false
+	var list []Object
+	seen := make(map[string]struct{})
+	for o := range s.core.ListObjectsIter(ctx, s.config.Bucket, minio.ListObjectsOptions{
+		Prefix: prefix, Recursive: true, FetchOwner: &owner,
+	}) {
+		if o.Err != nil {
+			return nil, fmt.Errorf("list %s/%s: %w", s, prefix, o.Err)
+		}
+		if !strings.HasPrefix(o.Key, prefix) {
+			return nil, fmt.Errorf("list %s/%s: the store answered with %q, which lies elsewhere", s, prefix, o.Key)
+		}
+		if _, twice := seen[o.Key]; twice {
+			return nil, fmt.Errorf("list %s/%s: the store named %q twice", s, prefix, o.Key)
+		}
+		seen[o.Key] = struct{}{}
+		list = append(list, Object{Key: o.Key, Size: o.Size, ETag: o.ETag})
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("list %s/%s: %w", s, prefix, context.Cause(ctx))
+	}
+	return list, nil
+}
+
+// Stat asks for one object's size and ETag. On most stores it cannot tell a missing bucket from a missing object.
+func (s *Store) Stat(ctx context.Context, key string) (Object, error) {
+	info, err := s.core.StatObject(ctx, s.config.Bucket, key, minio.StatObjectOptions{})
+	if err != nil {
+		return Object{}, s.failed("look for", key, err)
+	}
+	return Object{Key: key, Size: info.Size, ETag: info.ETag}, nil
+}
+
+// Get reads a whole object into memory. It has to have the given size.
+func (s *Store) Get(ctx context.Context, key string, size int64) ([]byte, error) {
+	body, err := s.open(ctx, key, size)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	content := make([]byte, size)
+	if _, err := io.ReadFull(body, content); err != nil {
+		return nil, s.failed("read", key, err)
+	}
+	return content, nil
+}
+
+// hash reads a whole object of the given size and returns its SHA-256. It holds no more of it than a small buffer.
+func (s *Store) hash(ctx context.Context, key string, size int64) (sum [sha256.Size]byte, err error) {
+	body, err := s.open(ctx, key, size)
+	if err != nil {
+		return sum, err
+	}
+	defer body.Close()
+	h := sha256.New()
+	if n, err := io.Copy(h, body); err != nil {
+		return sum, s.failed("read", key, err)
+	} else if n != size {
+		return sum, s.failed("read", key, io.ErrUnexpectedEOF)
+	}
+	return [sha256.Size]byte(h.Sum(nil)), nil
+}
+
+// open begins to read an object. The answer's length is compared before a byte of it is taken.
+func (s *Store) open(ctx context.Context, key string, size int64) (io.ReadCloser, error) {
+	body, info, _, err := s.core.GetObject(ctx, s.config.Bucket, key, minio.GetObjectOptions{})
+	if err != nil {
+		return nil, s.failed("read", key, err)
+	}
+	if info.Size != size {
+		body.Close()
+		return nil, s.failed("read", key, fmt.Errorf("%w: %d bytes, not %d", errSize, info.Size, size))
+	}
+	return body, nil
+}
+
+// Put writes an object in one request and has the store check its SHA-256. After an error it is unknown whether the
+// object is there.
+func (s *Store) Put(ctx context.Context, key string, content []byte, sum [sha256.Size]byte) (Object, error) {
+	// Without DisableContentSha256 a request over plain http is signed as a stream, and the hash would be ignored.
+	info, err := s.core.PutObject(ctx, s.config.Bucket, key, bytes.NewReader(content), int64(len(content)), "",
+		hex.EncodeToString(sum[:]), minio.PutObjectOptions{
+			DisableContentSha256: true,
+			DisableMultipart:     true,
+			ContentType:          "application/octet-stream",
+		})
+	if err != nil {
+		return Object{}, s.failed("write", key, err)
+	}
+	return Object{Key: key, Size: int64(len(content)), ETag: info.ETag}, nil
+}
+
+// remove takes one object away. Only what was never part of a repository is removed by this package.
+func (s *Store) remove(ctx context.Context, key string) error {
+	if err := s.core.RemoveObject(ctx, s.config.Bucket, key, minio.RemoveObjectOptions{}); err != nil {
+		return s.failed("remove", key, err)
+	}
+	return nil
+}
+
+// failed names the operation and the object, and turns the store's answer into ErrNotFound where it means that.
+func (s *Store) failed(verb, key string, err error) error {
+	if minio.ToErrorResponse(err).Code == minio.NoSuchKey {
+		return fmt.Errorf("%s %s/%s: %w", verb, s, key, ErrNotFound)
+	}
+	return fmt.Errorf("%s %s/%s: %w", verb, s, key, err)
+}

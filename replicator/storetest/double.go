@@ -1,0 +1,296 @@
+package storetest
+
+import (
+	"cmp"
+	"crypto/md5" //nolint:gosec // S3's ETag
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Double is an S3 store with one bucket in this process. It checks no signatures. Each request can be answered with a
+// fault. It knows path-style GET, HEAD, PUT and DELETE of objects, and the second version of listings.
+type Double struct {
+	Endpoint string
+	Bucket   string
+	// PageSize is how many keys one page of a listing has. 1000 when zero.
+	PageSize int
+	// ETag gives an object's ETag. The MD5 of its content when nil.
+	ETag func(key string, content []byte) string
+	// Fault is asked before each request is served, on many goroutines at once. Nil, or a nil answer: no fault.
+	Fault func(Call) *Fault
+
+	mu      sync.Mutex
+	objects map[string][]byte
+	puts    []string
+}
+
+// Operation is what a request asks for.
+type Operation string
+
+// The operations that a Double knows.
+const (
+	List   Operation = "list"
+	Get    Operation = "get"
+	Head   Operation = "head"
+	Put    Operation = "put"
+	Delete Operation = "delete"
+)
+
+// Call is one request.
+type Call struct {
+	Operation Operation
+	Key       string // of a listing: the prefix
+	Page      int    // of a listing: 1 is the first
+}
+
+// Fault is a wrong answer. One field is set.
+type Fault struct {
+	Status   int                  // answer this error
+	Code     string               // with this S3 code
+	Body     string               // answer 200 with this body
+	Truncate bool                 // promise the whole answer, and cut the connection in the middle of it
+	Change   func([]byte) []byte  // of what is read, or of what is kept on a write
+	Hang     <-chan struct{}      // answer nothing until this is closed or the client has gone
+	Listing  func(*ListingAnswer) // change a page of a listing
+}
+
+// ListingAnswer is a page of a listing.
+type ListingAnswer struct {
+	XMLName               xml.Name `xml:"ListBucketResult"`
+	Name                  string
+	Prefix                string
+	KeyCount              int
+	MaxKeys               int
+	IsTruncated           bool
+	NextContinuationToken string `xml:",omitempty"`
+	Contents              []ListedObject
+}
+
+// ListedObject is one line of a listing.
+type ListedObject struct {
+	Key          string
+	LastModified string
+	ETag         string
+	Size         int
+	StorageClass string
+}
+
+// NewDouble serves an empty store until the test ends.
+func NewDouble(tb testing.TB) *Double {
+	tb.Helper()
+	d := &Double{Bucket: "bucket", objects: make(map[string][]byte)}
+	server := httptest.NewServer(d)
+	tb.Cleanup(server.Close)
+	tb.Cleanup(server.CloseClientConnections)
+	d.Endpoint = server.URL
+	return d
+}
+
+// Store sets an object behind the client's back.
+func (d *Double) Store(key string, content []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.objects[key] = slices.Clone(content)
+}
+
+// Forget removes an object behind the client's back.
+func (d *Double) Forget(key string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.objects, key)
+}
+
+// Objects is what the store holds.
+func (d *Double) Objects() map[string][]byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.objects)
+}
+
+// Puts are the keys that were written, in order.
+func (d *Double) Puts() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.puts)
+}
+
+func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	call, ok := callOf(r, key)
+	switch {
+	case bucket != d.Bucket:
+		answerError(w, http.StatusNotFound, "NoSuchBucket")
+		return
+	case !ok:
+		answerError(w, http.StatusNotImplemented, "NotImplemented")
+		return
+	}
+	var fault Fault
+	if d.Fault != nil {
+		if f := d.Fault(call); f != nil {
+			fault = *f
+		}
+	}
+	if fault.Hang != nil {
+		select {
+		case <-fault.Hang:
+		case <-r.Context().Done():
+		}
+		panic(http.ErrAbortHandler)
+	}
+	if fault.Status != 0 {
+		answerError(w, fault.Status, fault.Code)
+		return
+	}
+	if fault.Body != "" {
+		_, _ = io.WriteString(w, fault.Body) // a client that has gone
+		return
+	}
+	switch call.Operation {
+	case List:
+		d.list(w, r, call, fault)
+	case Put:
+		d.put(w, r, key, fault)
+	case Delete:
+		d.Forget(key)
+		w.WriteHeader(http.StatusNoContent)
+	case Get, Head:
+		d.get(w, key, fault)
+	}
+}
+
+func callOf(r *http.Request, key string) (Call, bool) {
+	query := r.URL.Query()
+	switch {
+	case key == "" && r.Method == http.MethodGet && query.Get("list-type") == "2":
+		page := 1
+		if n, err := strconv.Atoi(query.Get("continuation-token")); err == nil {
+			page = n
+		}
+		return Call{Operation: List, Key: query.Get("prefix"), Page: page}, true
+	case key == "":
+		return Call{}, false
+	case r.Method == http.MethodGet:
+		return Call{Operation: Get, Key: key}, true
+	case r.Method == http.MethodHead:
+		return Call{Operation: Head, Key: key}, true
+	case r.Method == http.MethodPut:
+		return Call{Operation: Put, Key: key}, true
+	case r.Method == http.MethodDelete:
+		return Call{Operation: Delete, Key: key}, true
+	}
+	return Call{}, false
+}
+
+func (d *Double) list(w http.ResponseWriter, r *http.Request, call Call, fault Fault) {
+	d.mu.Lock()
+	var names []string
+	for k := range d.objects {
+		if strings.HasPrefix(k, call.Key) {
+			names = append(names, k)
+		}
+	}
+	slices.Sort(names)
+	size := cmp.Or(d.PageSize, 1000)
+	begin := min((call.Page-1)*size, len(names))
+	end := min(begin+size, len(names))
+	answer := ListingAnswer{Name: d.Bucket, Prefix: call.Key, KeyCount: end - begin, MaxKeys: size, IsTruncated: end < len(names)}
+	if answer.IsTruncated {
+		answer.NextContinuationToken = strconv.Itoa(call.Page + 1)
+	}
+	for _, k := range names[begin:end] {
+		answer.Contents = append(answer.Contents, ListedObject{
+			Key: url.QueryEscape(k), LastModified: "2026-01-02T03:04:05.000Z", ETag: d.etag(k, d.objects[k]),
+			Size: len(d.objects[k]), StorageClass: "STANDARD",
+		})
+	}
+	d.mu.Unlock()
+	if fault.Listing != nil {
+		fault.Listing(&answer)
+	}
+	page, err := xml.Marshal(struct {
+		ListingAnswer
+		EncodingType string
+	}{answer, "url"})
+	if err != nil {
+		panic(err)
+	}
+	send(w, append([]byte(xml.Header), page...), fault)
+}
+
+func (d *Double) get(w http.ResponseWriter, key string, fault Fault) {
+	d.mu.Lock()
+	content, ok := d.objects[key]
+	d.mu.Unlock()
+	if !ok {
+		answerError(w, http.StatusNotFound, "NoSuchKey")
+		return
+	}
+	w.Header().Set("ETag", d.etag(key, content))
+	w.Header().Set("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
+	send(w, content, fault)
+}
+
+// put checks the hash as a good store does. fault.Change makes it a bad one, which keeps something else.
+func (d *Double) put(w http.ResponseWriter, r *http.Request, key string, fault Fault) {
+	content, err := io.ReadAll(r.Body)
+	if err != nil || int64(len(content)) != r.ContentLength {
+		answerError(w, http.StatusBadRequest, "IncompleteBody")
+		return
+	}
+	sum := sha256.Sum256(content)
+	if r.Header.Get("X-Amz-Content-Sha256") != hex.EncodeToString(sum[:]) {
+		answerError(w, http.StatusBadRequest, "XAmzContentSHA256Mismatch")
+		return
+	}
+	if fault.Change != nil {
+		content = fault.Change(content)
+	}
+	d.mu.Lock()
+	d.objects[key] = content
+	d.puts = append(d.puts, key)
+	d.mu.Unlock()
+	w.Header().Set("ETag", d.etag(key, content))
+	w.WriteHeader(http.StatusOK)
+}
+
+func (d *Double) etag(key string, content []byte) string {
+	if d.ETag != nil {
+		return strconv.Quote(d.ETag(key, content))
+	}
+	sum := md5.Sum(content) //nolint:gosec // S3's ETag
+	return strconv.Quote(hex.EncodeToString(sum[:]))
+}
+
+func send(w http.ResponseWriter, content []byte, fault Fault) {
+	if fault.Change != nil {
+		content = fault.Change(slices.Clone(content))
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+	if fault.Truncate {
+		_, _ = w.Write(content[:len(content)/2]) // the connection is cut in a moment
+		if f, ok := w.(http.Flusher); ok {
+			f.Flush()
+		}
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = w.Write(content) // a client that has gone
+}
+
+func answerError(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>%s</Message></Error>`, code, code)
+}

@@ -1,0 +1,94 @@
+package storetest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Repository is a restic repository straight at a store, under PREFIX/ in a bucket.
+type Repository struct {
+	server   *Server
+	bucket   string
+	prefix   string
+	password string
+}
+
+// Repository names one; it creates nothing.
+func (s *Server) Repository(bucket, prefix, password string) *Repository {
+	return &Repository{server: s, bucket: bucket, prefix: prefix, password: password}
+}
+
+// Init creates the repository.
+func (r *Repository) Init(tb testing.TB) {
+	tb.Helper()
+	r.must(tb, "", "init")
+}
+
+// Backup saves a directory and returns the snapshot's id.
+func (r *Repository) Backup(tb testing.TB, dir string) string {
+	tb.Helper()
+	out := r.must(tb, dir, "backup", "--json", "--host", "test", "--pack-size", "4", ".")
+	for line := range bytes.Lines(out) {
+		var m struct {
+			Type string `json:"message_type"`
+			ID   string `json:"snapshot_id"`
+		}
+		if json.Unmarshal(line, &m) == nil && m.Type == "summary" {
+			return m.ID
+		}
+	}
+	tb.Fatalf("backup of %s named no snapshot:\n%s", dir, out)
+	return ""
+}
+
+// Forget forgets the snapshots and prunes what only they needed.
+func (r *Repository) Forget(tb testing.TB, ids ...string) {
+	tb.Helper()
+	r.must(tb, "", append([]string{"forget", "--prune", "--max-unused", "0"}, ids...)...)
+}
+
+// Check fails the test unless every byte of the repository is read and right.
+func (r *Repository) Check(tb testing.TB) {
+	tb.Helper()
+	r.must(tb, "", "check", "--read-data", "--no-lock")
+}
+
+// Restore writes a snapshot into a directory.
+func (r *Repository) Restore(tb testing.TB, id, dir string) {
+	tb.Helper()
+	r.must(tb, "", "restore", "--no-lock", "--target", dir, id)
+}
+
+// Run runs restic on the repository. It has no cache: a copied repository has the same id, and a cache would hide
+// what is missing.
+func (r *Repository) Run(tb testing.TB, dir string, args ...string) (out []byte, code int) {
+	tb.Helper()
+	cmd := exec.Command(Binary(tb, "restic"), append([]string{"--no-cache"}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(),
+		"RESTIC_REPOSITORY=s3:"+r.server.Endpoint+"/"+r.bucket+"/"+r.prefix, "RESTIC_PASSWORD="+r.password,
+		"AWS_ACCESS_KEY_ID="+r.server.Admin.Access, "AWS_SECRET_ACCESS_KEY="+r.server.Admin.Secret,
+		"AWS_DEFAULT_REGION="+r.server.Region)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return out, exit.ExitCode()
+	case err != nil:
+		tb.Fatalf("run restic %v: %v", args, err)
+	}
+	return out, 0
+}
+
+func (r *Repository) must(tb testing.TB, dir string, args ...string) []byte {
+	tb.Helper()
+	out, code := r.Run(tb, dir, args...)
+	if code != 0 {
+		tb.Fatalf("restic %v at %s/%s/%s ended with %d:\n%s", args, r.server.Endpoint, r.bucket, r.prefix, code, out)
+	}
+	return out
+}
