@@ -1,0 +1,336 @@
+package inventory
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"drp/raftstore/state"
+)
+
+// valid is a small platform without fault; what is wrong is put in its place by the tests.
+const valid = `kind: provider
+name: example
+as: 64512
+prefixes: ["2001:db8:a::/48", "2001:db8:b::/48"]
+---
+kind: site
+name: par1
+gateways: ["https://[2001:db8:f001::30]:7460"]
+store: {endpoint: "http://[2001:db8:f001::40]:7480", bucket: drp-par1, region: us-east-1}
+---
+kind: site
+name: par2
+gateways: ["https://[2001:db8:f002::30]:7460/"]
+store:
+  endpoint: https://s3.par2.example
+  bucket: drp-par2
+---
+kind: site
+name: par3
+witness: true
+---
+kind: server
+name: par1-s1
+site: par1
+rack: r1
+power: a
+capacity: {memory: 1.5GiB, processes: 2000, cpu: 1.5, disk: 20GiB}
+---
+kind: policy
+name: hourly-two-sites
+schedule: "30 * * * *"
+time_zone: Europe/Paris
+replicas: [par2]
+retention: 7d
+rpo: 90m
+---
+# The guestbook.
+kind: account
+name: guestbook
+plan: {memory: 256MiB, processes: 100, cpu: 1, disk: 1GiB}
+tier: gold
+policy: hourly-two-sites
+site: par1
+addresses: ["2001:db8:a::100", 2001:db8:b::1]
+services:
+  - name: web
+    command: [php, -S, "[::]:80", -t, /home/guestbook/www]
+    user: 1000
+    environment: {TZ: Europe/Paris, DEBUG: "1"}
+    check: {http: "http://[::1]:80/health", every: 5s}
+  - name: worker
+    command:
+      - /usr/bin/php
+      - worker.php
+    user: 0
+---
+kind: account
+name: static
+plan: {memory: 64MiB, processes: 20, cpu: 0.25, disk: 100MiB}
+policy: hourly-two-sites
+`
+
+func want() state.InventoryData {
+	return state.InventoryData{
+		Provider: &state.Provider{Name: "example", AS: 64512,
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/48"), netip.MustParsePrefix("2001:db8:b::/48")}},
+		Sites: []state.Site{
+			{Name: "par1", Gateways: []string{"https://[2001:db8:f001::30]:7460"},
+				Store: &state.Store{Endpoint: "http://[2001:db8:f001::40]:7480", Bucket: "drp-par1", Region: "us-east-1"}},
+			{Name: "par2", Gateways: []string{"https://[2001:db8:f002::30]:7460"},
+				Store: &state.Store{Endpoint: "https://s3.par2.example", Bucket: "drp-par2"}},
+			{Name: "par3", Witness: true},
+		},
+		Servers: []state.Server{{Name: "par1-s1", Site: "par1", Rack: "r1", Power: "a",
+			Capacity: state.Resources{Memory: 3 << 29, Processes: 2000, CPU: 1.5, Disk: 20 << 30}}},
+		Policies: []state.Policy{{Name: "hourly-two-sites", Schedule: "30 * * * *", TimeZone: "Europe/Paris",
+			Replicas: []state.SiteName{"par2"}, Retention: 7 * 24 * time.Hour, RPO: 90 * time.Minute}},
+		Accounts: []state.Account{
+			{Name: "guestbook", Plan: state.Resources{Memory: 256 << 20, Processes: 100, CPU: 1, Disk: 1 << 30}, Tier: state.Gold,
+				Policy: "hourly-two-sites", Site: "par1",
+				Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::100"), netip.MustParseAddr("2001:db8:b::1")},
+				Services: []state.Service{
+					{Name: "web", Command: []string{"php", "-S", "[::]:80", "-t", "/home/guestbook/www"}, User: 1000,
+						Environment: map[string]string{"TZ": "Europe/Paris", "DEBUG": "1"},
+						Check:       &state.Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second}},
+					{Name: "worker", Command: []string{"/usr/bin/php", "worker.php"}},
+				}},
+			{Name: "static", Plan: state.Resources{Memory: 64 << 20, Processes: 20, CPU: 0.25, Disk: 100 << 20},
+				Tier: state.Bronze, Policy: "hourly-two-sites"},
+		},
+	}
+}
+
+func same(t testing.TB, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func parse(t testing.TB, text string) *Document {
+	t.Helper()
+	doc, err := Parse([]File{{"a.yaml", []byte(text)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func TestParse(t *testing.T) {
+	for name, text := range map[string]string{
+		"as it is":          valid,
+		"CRLF":              strings.ReplaceAll(valid, "\n", "\r\n"),
+		"byte order mark":   "\ufeff" + valid,
+		"without final end": strings.TrimSuffix(valid, "\n"),
+		"empty documents":   "---\n---\n# nothing\n---\n" + strings.ReplaceAll(valid, "---\n", "...\n---\n---\n") + "---\n...\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc := parse(t, text)
+			same(t, doc.Data, want())
+			if err := Check(doc, Known{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+var update = flag.Bool("update", false, "write what the errors are now to testdata/errors.txt; read the difference")
+
+// Each case of testdata/errors.txt is a piece of YAML and, after "=>", every error that it gives. A case that begins with
+// "+" is put behind the valid platform, so that only what it says itself is wrong.
+func TestParse_Errors(t *testing.T) {
+	file := filepath.Join("testdata", "errors.txt")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const separator = "\n====\n"
+	var updated []string
+	for _, block := range strings.Split(strings.TrimSuffix(string(data), "\n"), separator) {
+		input, golden, found := strings.Cut(block, "\n=>\n")
+		if !found {
+			t.Fatalf("case without =>: %q", block)
+		}
+		text, onTop := strings.CutPrefix(input, "+\n")
+		text = strings.ReplaceAll(text, "<TAB>", "\t")
+		t.Run(firstLines(text), func(t *testing.T) {
+			files := []File{{"a.yaml", []byte(text + "\n")}}
+			if onTop {
+				files = append([]File{{"valid.yaml", []byte(valid)}}, files...)
+			}
+			doc, err := Parse(files)
+			if err == nil {
+				err = Check(doc, Known{})
+			}
+			var typed Errors
+			if !errors.As(err, &typed) {
+				t.Fatalf("got %v, want Errors", err)
+			}
+			if got := err.Error(); got != golden && !*update {
+				t.Errorf("\n%s\ngot:\n%s\nwant:\n%s", text, got, golden)
+			}
+			updated = append(updated, input+"\n=>\n"+err.Error())
+		})
+	}
+	if *update && !t.Failed() {
+		if err := os.WriteFile(file, []byte(strings.Join(updated, separator)+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func firstLines(text string) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[:min(3, len(lines))], " ")
+}
+
+func TestCheck(t *testing.T) {
+	known := func() Known {
+		d := want()
+		return Known{}.with(&d)
+	}
+	account := func(name, more string) string {
+		return "kind: account\nname: " + name + "\nplan: {memory: 1MiB, processes: 1, cpu: 1, disk: 1MiB}\npolicy: hourly-two-sites\n" + more + "---\n"
+	}
+	for _, test := range []struct{ name, text, want string }{
+		{"what is known can be referred to", account("b", "site: par2\naddresses: [2001:db8:a::5]\n"), ""},
+		{"an unknown policy", strings.Replace(account("b", ""), "hourly", "yearly", 1),
+			`a.yaml:4:9: account b: unknown policy "yearly-two-sites"; did you mean "hourly-two-sites"?`},
+		{"an address of another account", account("b", "addresses: [2001:db8:a::100]\n"),
+			"a.yaml:5:13: account b: addresses: 2001:db8:a::100 is the address of account guestbook; take another one, or leave the field out, and one is allocated"},
+		{"an account keeps its address", account("guestbook", "addresses: [2001:db8:a::100]\n"), ""},
+		{"an address changes hands", account("guestbook", "addresses: [2001:db8:a::7]\n") + account("b", "addresses: [2001:db8:a::100]\n"), ""},
+		{"an account that names no address keeps its own", account("guestbook", "") + account("b", "addresses: [2001:db8:a::100]\n"),
+			"a.yaml:10:13: account b: addresses: 2001:db8:a::100 is the address of account guestbook; take another one, or leave the field out, and one is allocated"},
+		{"an address outside of the prefixes", account("b", "addresses: [2001:db8:c::1]\n"),
+			"a.yaml:5:13: account b: addresses: 2001:db8:c::1 lies outside of the provider's prefixes; take one from 2001:db8:a::/48, 2001:db8:b::/48"},
+		{"a prefix that is in use is taken away", "kind: provider\nname: example\nprefixes: [\"2001:db8:a::/48\"]\n",
+			"a.yaml:2:7: provider example: no prefix covers 2001:db8:b::1 of account guestbook any more; keep the prefix, or give the account another address in the same apply"},
+		{"a prefix is taken away and the account moved", "kind: provider\nname: example\nprefixes: [\"2001:db8:a::/48\"]\n---\n" + account("guestbook", "addresses: [2001:db8:a::100]\n"), ""},
+		{"a site with servers becomes a witness", "kind: site\nname: par1\nwitness: true\n",
+			"a.yaml:3:10: site par1: cannot be a witness, server par1-s1 is there"},
+		{"a site with copies becomes a witness", "kind: site\nname: par2\nwitness: true\n",
+			"a.yaml:3:10: site par2: cannot be a witness, policy hourly-two-sites keeps copies there"},
+		{"replicas at a witness, and nowhere", "kind: policy\nname: p\nschedule: \"@hourly\"\nreplicas: [par3, par9]\n",
+			"a.yaml:4:12: policy p: site par3 is a witness; it has neither servers nor a store; name another site\n" +
+				`a.yaml:4:18: policy p: unknown site "par9"; did you mean "par1"?`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := ""
+			if err := Check(parse(t, test.text), known()); err != nil {
+				got = err.Error()
+			}
+			if got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+	t.Run("no provider", func(t *testing.T) {
+		k := known()
+		k.Provider = nil
+		err := Check(parse(t, account("b", "")+account("c", "")), k)
+		want := `a.yaml:2:7: account b: there is no provider yet, whose prefixes hold the accounts' addresses; add a document "kind: provider"`
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
+}
+
+func TestAllocate(t *testing.T) {
+	text := valid + "---\n" + strings.ReplaceAll("kind: account\nname: x\nplan: {memory: 1MiB, processes: 1, cpu: 1, disk: 1MiB}\npolicy: hourly-two-sites\n", "x\n", "b\n")
+	text = strings.Replace(text, `"2001:db8:a::/48", "2001:db8:b::/48"`, `"2001:db8:a::/119", "2001:db8:b::/48"`, 1) // 512 addresses
+	text = strings.Replace(text, "2001:db8:a::100", "2001:db8:a::101", 1)
+	doc := parse(t, text)
+	if err := Allocate(doc, Known{}); err != nil {
+		t.Fatal(err)
+	}
+	got := []netip.Addr{doc.Data.Accounts[1].Addresses[0], doc.Data.Accounts[2].Addresses[0]}
+	same(t, got, []netip.Addr{netip.MustParseAddr("2001:db8:a::100"), netip.MustParseAddr("2001:db8:a::102")})
+
+	again := parse(t, text)
+	if err := Allocate(again, Known{}.with(&doc.Data)); err != nil {
+		t.Fatal(err)
+	}
+	same(t, again.Data, doc.Data)
+
+	t.Run("no room", func(t *testing.T) {
+		doc := parse(t, strings.Replace(text, `"2001:db8:a::/119", "2001:db8:b::/48"`, `"2001:db8:a::/120"`, 1))
+		err := Allocate(doc, Known{})
+		want := "a.yaml:58:7: account static: the provider's prefixes have no free address; add a prefix to the provider"
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
+}
+
+func TestFormat_RoundTrip(t *testing.T) {
+	d := want()
+	d.Accounts[0].Services[0].Environment["QUOTES"] = "a: \"b\" # c\n\t\\ \u2028 é 😀 <&> "
+	d.Accounts[0].Services[0].Environment["on"] = ""
+	d.Accounts[0].Services[1].Command = []string{"true", "yes", "12", "-", "*x", "", "null", "0x1f", "~", "a b", " a", "!x", "@x", "---", "..."}
+	text := Format(d)
+	got := parse(t, string(text))
+	same(t, got.Data, d)
+	if again := Format(got.Data); string(again) != string(text) {
+		t.Errorf("the second text differs from the first:\n%s\n%s", again, text)
+	}
+}
+
+func TestParse_Large(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(valid)
+	const accounts = 4_000
+	for i := range accounts {
+		b.WriteString(strings.ReplaceAll("---\nkind: account\nname: accountN\nplan: {memory: 256MiB, processes: 100, cpu: 1, disk: 1GiB}\npolicy: hourly-two-sites\nservices:\n  - name: web\n    command: [php]\n    user: 1000\n", "N", strconv.Itoa(i)))
+	}
+	doc := parse(t, b.String())
+	if err := Check(doc, Known{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Allocate(doc, Known{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(doc.Data.Accounts), accounts+2; got != want {
+		t.Errorf("got %d accounts, want %d", got, want)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(valid))
+	data, err := os.ReadFile(filepath.Join("testdata", "errors.txt"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, block := range strings.Split(string(data), "\n====\n") {
+		text, _, _ := strings.Cut(block, "\n=>\n")
+		f.Add([]byte(strings.TrimPrefix(text, "+\n")))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		doc, err := Parse([]File{{"a.yaml", data}})
+		if err != nil {
+			for _, e := range err.(Errors) {
+				if e.Line < 1 || e.Column < 1 || e.Message == "" || e.Line > strings.Count(string(data), "\n")+2 {
+					t.Errorf("error without a place: %+v", e)
+				}
+			}
+			return
+		}
+		text := Format(doc.Data)
+		again, err := Parse([]File{{"b.yaml", text}})
+		if err != nil {
+			t.Fatalf("%s\ncannot be read back: %v", text, err)
+		}
+		same(t, again.Data, doc.Data)
+	})
+}
