@@ -1,0 +1,309 @@
+// Package raftstore keeps the state the same on all coordinators. It is the only importer of hashicorp/raft, and knows
+// what the users of that library learned the hard way; each such setting has its reason beside it.
+package raftstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"drp/raftstore/state"
+)
+
+var (
+	// ErrNotLeader: nothing was done here; ask the leader.
+	ErrNotLeader = errors.New("not the leader")
+	// ErrUnknownOutcome: the command may or may not have been applied. Propose it again under the same ID.
+	ErrUnknownOutcome = errors.New("outcome unknown")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("raft store is closed")
+)
+
+// Sizes of an encoded command. A large one holds up heartbeats; only an inventory may be somewhat large, and who
+// applies a larger one splits it.
+const (
+	maxCommand   = 64 << 10
+	maxInventory = 512 << 10
+)
+
+const (
+	proposeTimeout = 10 * time.Second // where the caller has set no deadline
+	verifyTimeout  = 5 * time.Second
+)
+
+// Store is one coordinator's part of the replicated state.
+type Store struct {
+	cfg   Config
+	raft  *raft.Raft
+	fsm   *fsm
+	disks io.Closer
+
+	shutdown func() raft.Future // once
+	opened   chan struct{}      // closed when raft is set, or will never be
+	watched  chan struct{}      // closed when the watch over leadership has ended
+
+	mu        sync.Mutex
+	leading   *leadership   // nil while this node is not the leader
+	ledChange chan struct{} // closed at the next change of leading
+	err       error         // why the store has ended
+	done      chan struct{} // closed when err is set
+}
+
+// Open starts this node. One that has no state at all begins with the peers of the configuration; every other one goes
+// on where it stood.
+func Open(cfg Config) (*Store, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, fmt.Errorf("open raft store: %w", err)
+	}
+	s := &Store{
+		cfg:       cfg,
+		opened:    make(chan struct{}),
+		watched:   make(chan struct{}),
+		ledChange: make(chan struct{}),
+		done:      make(chan struct{}),
+	}
+	s.fsm = newFSM(cfg.Logger, s.fail)
+	if err := s.start(); err != nil {
+		close(s.opened)
+		return nil, fmt.Errorf("open raft store: %w", err)
+	}
+	close(s.opened)
+	go s.watchLeadership(s.raft.LeaderCh())
+	return s, nil
+}
+
+func (s *Store) start() (err error) {
+	p, err := openParts(&s.cfg, s.fail)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	raftConfig := s.cfg.raft()
+	exists, err := raft.HasExistingState(p.logs, p.stable, p.snapshots)
+	if err != nil {
+		return fmt.Errorf("look for existing state: %w", err)
+	}
+	if !exists {
+		// Every voter does so with the same list, which is as safe as if one had.
+		if err := raft.BootstrapCluster(raftConfig, p.logs, p.stable, p.snapshots, p.transport, s.cfg.voters()); err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
+		}
+	}
+	r, err := raft.NewRaft(raftConfig, s.fsm, p.logs, p.stable, p.snapshots, p.transport)
+	if err != nil {
+		return err
+	}
+	s.raft, s.disks = r, p.disks
+	s.shutdown = sync.OnceValue(r.Shutdown)
+	return nil
+}
+
+func (c *Config) raft() *raft.Config {
+	r := raft.DefaultConfig()
+	r.ProtocolVersion = 3
+	r.LocalID = raft.ServerID(c.Name)
+	r.HeartbeatTimeout = c.Timers.Heartbeat
+	r.ElectionTimeout = c.Timers.Election
+	r.LeaderLeaseTimeout = c.Timers.LeaderLease
+	r.BatchApplyCh = false     // with it, a command that timed out may still be waiting to be applied
+	r.ShutdownOnRemove = false // whether the process ends is not for a peer to say
+	r.SnapshotInterval = c.Snapshots.Interval
+	r.SnapshotThreshold = c.Snapshots.Threshold
+	r.TrailingLogs = c.Snapshots.Trailing
+	r.NoLegacyTelemetry = true
+	r.Logger = newHCLog(c.Logger)
+	return r
+}
+
+func (c *Config) voters() raft.Configuration {
+	var list raft.Configuration
+	for _, p := range c.Peers {
+		list.Servers = append(list.Servers, raft.Server{
+			Suffrage: raft.Voter, ID: raft.ServerID(p.Name), Address: raft.ServerAddress(p.Address),
+		})
+	}
+	return list
+}
+
+// Close stops this node. The others go on.
+func (s *Store) Close() error {
+	s.end(ErrClosed)
+	err := s.shutdown().Error()
+	<-s.watched
+	return errors.Join(err, s.disks.Close())
+}
+
+// end records why the store has ended, once, and reports whether this call did.
+func (s *Store) end(err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return false
+	}
+	s.err = err
+	close(s.done)
+	return true
+}
+
+// fail stops this node because it cannot go on. It may be called from any goroutine of raft's, and waits for none.
+func (s *Store) fail(err error) {
+	if !s.end(err) {
+		return
+	}
+	go s.cfg.Fatal(err)
+	go func() {
+		<-s.opened
+		if s.shutdown != nil {
+			s.shutdown()
+		}
+	}()
+}
+
+// Done is closed when the store was closed, or cannot go on; Err tells which.
+func (s *Store) Done() <-chan struct{} { return s.done }
+
+// Err is nil while the store works.
+func (s *Store) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Propose puts a command into the log and waits until it is applied here. Result.Err is the refusal. The error is
+// ErrNotLeader, ErrUnknownOutcome, or why the command was never proposed.
+func (s *Store) Propose(ctx context.Context, c state.Command) (state.Result, error) {
+	fail := func(err error) (state.Result, error) {
+		return state.Result{}, fmt.Errorf("propose %s: %w", c.Name, err)
+	}
+	data, err := encode(c)
+	if err != nil {
+		return fail(err)
+	}
+	ctx, cancel := withTimeout(ctx, proposeTimeout)
+	defer cancel()
+	if err := errors.Join(s.Err(), ctx.Err()); err != nil {
+		return fail(err)
+	}
+	deadline, _ := ctx.Deadline()
+	var future raft.ApplyFuture
+	err = await(ctx, func() error {
+		future = s.raft.Apply(data, time.Until(deadline))
+		return future.Error()
+	})
+	switch {
+	case err == nil:
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return fail(ErrNotLeader)
+	default: // of leadership lost on the way, and of every timeout, nobody knows what became
+		return fail(fmt.Errorf("%w: %w", ErrUnknownOutcome, err))
+	}
+	switch answer := future.Response().(type) {
+	case state.Result:
+		return answer, nil
+	case error:
+		return fail(fmt.Errorf("%w: %w", ErrUnknownOutcome, answer))
+	default:
+		return fail(fmt.Errorf("%w: answer of type %T", ErrUnknownOutcome, answer))
+	}
+}
+
+func encode(c state.Command) ([]byte, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", state.ErrInvalid, err)
+	}
+	data, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", state.ErrInvalid, err)
+	}
+	limit := maxCommand
+	if c.Name == state.InventoryApply {
+		limit = maxInventory
+	}
+	if len(data) > limit {
+		return nil, fmt.Errorf("%w: it has %d bytes, and %d are allowed: split it", state.ErrInvalid, len(data), limit)
+	}
+	return data, nil
+}
+
+// await runs a call of raft's that may block for as long as a disk hangs, and gives up waiting when ctx ends.
+func await(ctx context.Context, call func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// withTimeout sets a deadline where there is none.
+func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+// View is the state that this node knows. It may be behind the leader's.
+func (s *Store) View() *state.View { return s.fsm.view() }
+
+// Changed returns a channel that is closed when the next entry was applied here. Take it before the View.
+func (s *Store) Changed() <-chan struct{} { return s.fsm.changed() }
+
+// Leader returns the name of the leader that this node knows of.
+func (s *Store) Leader() (name string, ok bool) {
+	_, id := s.raft.LeaderWithID()
+	return string(id), id != ""
+}
+
+// Status is what this node knows of itself.
+type Status struct {
+	Name        string    `json:"name"`
+	Role        string    `json:"role"` // leader, follower, candidate or shutdown
+	Leader      string    `json:"leader,omitempty"`
+	Term        uint64    `json:"term"`
+	Last        uint64    `json:"last"`      // newest index in the log
+	Committed   uint64    `json:"committed"` // newest index that is sure
+	Applied     uint64    `json:"applied"`   // newest index in the state
+	LastContact time.Time `json:"last_contact,omitzero"`
+	Peers       []Peer    `json:"peers"`
+	Error       string    `json:"error,omitempty"` // why this node has stopped
+}
+
+// Status of this node.
+func (s *Store) Status() Status {
+	leader, _ := s.Leader()
+	st := Status{
+		Name: s.cfg.Name, Leader: leader, Role: roleName(s.raft.State()), Term: s.raft.CurrentTerm(),
+		Last: s.raft.LastIndex(), Committed: s.raft.CommitIndex(), Applied: s.raft.AppliedIndex(),
+		LastContact: s.raft.LastContact(), Peers: s.cfg.Peers,
+	}
+	if err := s.Err(); err != nil {
+		st.Error = err.Error()
+	}
+	return st
+}
+
+func roleName(s raft.RaftState) string {
+	switch s {
+	case raft.Leader:
+		return "leader"
+	case raft.Candidate:
+		return "candidate"
+	case raft.Follower:
+		return "follower"
+	default:
+		return "shutdown"
+	}
+}
