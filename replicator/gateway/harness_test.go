@@ -29,7 +29,8 @@ type platform struct {
 	t         testing.TB
 	authority *identity.Authority
 	gateway   *Gateway
-	url       string // https://127.0.0.1:PORT
+	handler   http.HandlerFunc // in front of gateway; nil: none
+	url       string           // https://127.0.0.1:PORT
 }
 
 func newPlatform(t testing.TB, store Store) *platform {
@@ -52,6 +53,13 @@ func newPlatform(t testing.TB, store Store) *platform {
 	}
 	p.url = "https://" + l.Addr().String()
 	s := NewServer(l.Addr().String(), credentials.Server(identity.Agent), p.gateway)
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.handler != nil {
+			p.handler(w, r)
+			return
+		}
+		p.gateway.ServeHTTP(w, r)
+	})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -50,7 +50,8 @@ type Summary struct {
 	Added      int64     `json:"data_added_packed"` // bytes that the store grew by
 	Start      time.Time `json:"backup_start"`
 	End        time.Time `json:"backup_end"`
-	// Errors counts the sources that could not be read; Unreadable names the first of them, as plain text.
+	// Errors counts the files that could not be read; Unreadable names the first of them, as plain text. Of a path that
+	// was not there at all restic speaks in plain words only: they are in the *Error's Tail.
 	Errors     int      `json:"-"`
 	Unreadable []string `json:"-"`
 }
