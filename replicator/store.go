@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -34,6 +35,9 @@ type StoreConfig struct {
 	Retries int           // how often one request is tried; 10 when zero
 }
 
+// String keeps the keys out of logs.
+func (c StoreConfig) String() string { return c.Endpoint + "/" + c.Bucket }
+
 // Object is one entry of a listing.
 type Object struct {
 	Key  string
@@ -45,6 +49,7 @@ type Object struct {
 type Store struct {
 	core   minio.Core
 	config StoreConfig
+	idle   func() // closes idle connections
 }
 
 // Open checks the configuration; it sends nothing.
@@ -70,6 +75,7 @@ func Open(c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", c.Endpoint, err)
 	}
+	base.DialContext = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	base.ResponseHeaderTimeout = 0 // the watch below counts from the last byte of the body, which is fairer to large ones
 	core, err := minio.NewCore(u.Host, &minio.Options{
 		Creds:      credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""),
@@ -81,14 +87,17 @@ func Open(c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", c.Endpoint, err)
 	}
-	return &Store{core: *core, config: c}, nil
+	return &Store{core: *core, config: c, idle: base.CloseIdleConnections}, nil
 }
+
+// Close gives idle connections back. A store can be used again after it.
+func (s *Store) Close() { s.idle() }
 
 // Config is what the store was opened with.
 func (s *Store) Config() StoreConfig { return s.config }
 
 // String names the store for messages, without its keys.
-func (s *Store) String() string { return s.config.Endpoint + "/" + s.config.Bucket }
+func (s *Store) String() string { return s.config.String() }
 
 // EnsureBucket creates the bucket when it is not there.
 func (s *Store) EnsureBucket(ctx context.Context) error {

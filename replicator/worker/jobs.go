@@ -1,0 +1,131 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"drp/replicator"
+	"drp/replicator/restic"
+)
+
+// S3Repository is a restic repository straight at a store.
+type S3Repository struct {
+	Endpoint, Bucket, Region string
+	Prefix                   string // without a slash at its end
+	AccessKey, SecretKey     string
+}
+
+// String keeps the keys out of messages.
+func (r S3Repository) String() string { return r.Endpoint + "/" + r.Bucket + "/" + r.Prefix }
+
+// Initialiser creates repositories.
+type Initialiser interface {
+	// Init creates one where there is nothing.
+	Init(ctx context.Context, repo S3Repository, password string) error
+	// Open tries the password on one that is there.
+	Open(ctx context.Context, repo S3Repository, password string) error
+}
+
+// Restic is the Initialiser.
+type Restic struct{ Runner *restic.Runner }
+
+// Init implements Initialiser.
+func (r Restic) Init(ctx context.Context, repo S3Repository, password string) error {
+	return r.Runner.Init(ctx, address(repo, password))
+}
+
+// Open implements Initialiser.
+func (r Restic) Open(ctx context.Context, repo S3Repository, password string) error {
+	there, err := r.Runner.Exists(ctx, address(repo, password))
+	if err == nil && !there {
+		err = fmt.Errorf("open %s: %w", repo, restic.ErrNoRepository)
+	}
+	return err
+}
+
+func address(r S3Repository, password string) restic.Repository {
+	return restic.Repository{
+		URL: "s3:" + r.Endpoint + "/" + r.Bucket + "/" + r.Prefix, Password: password,
+		AccessKey: r.AccessKey, SecretKey: r.SecretKey, Region: r.Region,
+	}
+}
+
+// create makes an account's repository in this site's store, or finds that it is there. Done twice it is harmless; what
+// an earlier one left half made is made again.
+func (w *Worker) create(ctx context.Context, job InitialJob) error {
+	prefix, err := prefixOf(job.Account)
+	if err != nil {
+		return err
+	}
+	if w.Initialiser == nil {
+		return errors.New("create repository: this worker has no restic")
+	}
+	// restic itself would wait a quarter of an hour for a store that does not answer.
+	if err := w.Store.EnsureBucket(ctx); err != nil {
+		return err
+	}
+	c := w.Store.Config()
+	repo := S3Repository{
+		Endpoint: c.Endpoint, Bucket: c.Bucket, Region: c.Region, Prefix: job.Account,
+		AccessKey: c.AccessKey, SecretKey: c.SecretKey,
+	}
+	found, err := w.Store.Look(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	if found == replicator.HalfMade {
+		if err := w.Store.ClearHalfMade(ctx, prefix); err != nil {
+			return err
+		}
+	}
+	if found != replicator.Whole {
+		if err := w.Initialiser.Init(ctx, repo, job.Password); err != nil {
+			return fmt.Errorf("create repository %s: %w", repo, err)
+		}
+		return nil
+	}
+	if err := w.Initialiser.Open(ctx, repo, job.Password); err != nil {
+		return fmt.Errorf("there is a repository at %s already: %w", repo, err)
+	}
+	return nil
+}
+
+// copier returns what does one pass.
+func (w *Worker) copier(budget *replicator.Budget, log *slog.Logger) func(context.Context, CopyJob) (replicator.Report, error) {
+	return func(ctx context.Context, job CopyJob) (replicator.Report, error) {
+		prefix, err := prefixOf(job.Account)
+		if err != nil {
+			return replicator.Report{}, err
+		}
+		key, ok := w.Sources[job.From]
+		if !ok {
+			return replicator.Report{}, fmt.Errorf("this worker's configuration has no key for the store of site %s", job.From)
+		}
+		source, err := replicator.Open(replicator.StoreConfig{
+			Endpoint: job.Store.Endpoint, Bucket: job.Store.Bucket, Region: job.Store.Region,
+			AccessKey: key.Access, SecretKey: key.Secret,
+		})
+		if err != nil {
+			return replicator.Report{}, err
+		}
+		defer source.Close()
+		if err := w.Store.EnsureBucket(ctx); err != nil {
+			return replicator.Report{}, err
+		}
+		return replicator.Pass(ctx, source, w.Store, prefix, replicator.Options{
+			Budget: budget, Logger: log.With("account", job.Account, "from", job.From),
+		})
+	}
+}
+
+// prefixOf is where an account's repository lies in every bucket. The name comes from the leader, and must not lead
+// anywhere else.
+func prefixOf(account string) (string, error) {
+	if account == "" || strings.ContainsAny(account, "/\\\x00") || strings.HasPrefix(account, ".") {
+		return "", fmt.Errorf("account name %q cannot be the name of a repository", account)
+	}
+	return account + "/", nil
+}

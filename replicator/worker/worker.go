@@ -1,0 +1,267 @@
+// Package worker is the loop of a site's worker: it asks the leader what the site lacks, creates repositories and
+// pulls copies, and tells what came of it.
+//
+// It keeps nothing on disk. What it forgets by dying, the stores know: the next pass finds what is there.
+package worker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"drp/replicator"
+)
+
+const (
+	initialsAtOnce = 2                // each is a restic process with 70 MB for its key
+	retryFirst     = 2 * time.Second  // wait after the first failure of a job
+	retryMost      = 5 * time.Minute  // and after many
+	repeatFirst    = 15 * time.Second // wait before a job is done again that the leader should know to be done
+	leaderFirst    = 500 * time.Millisecond
+	leaderMost     = 10 * time.Second
+	restless       = time.Second // between two polls that a leader answers at once without any news
+)
+
+// Worker is the worker of one site. Site, Store and Leader are needed; without Initialiser it creates nothing.
+type Worker struct {
+	Site        string
+	Store       *replicator.Store // this site's, with the key that writes
+	Sources     map[string]Key    // of the other sites' stores; they should be able to read only
+	Initialiser Initialiser
+	Leader      Leader
+	Concurrency int           // passes at once; 4 when zero
+	Memory      int64         // bytes of objects in memory, over all passes; 512 MiB when zero
+	Poll        time.Duration // how long the leader may think; 30 s when zero
+	Logger      *slog.Logger
+
+	// What a job does. Set by Run, unless a test has.
+	initial func(context.Context, InitialJob) error
+	copy    func(context.Context, CopyJob) (replicator.Report, error)
+}
+
+// Key is who we are at a store.
+type Key struct{ Access, Secret string }
+
+// Run works until ctx ends, then lets its jobs end and returns nil.
+func (w *Worker) Run(ctx context.Context) error {
+	if w.Site == "" || w.Store == nil && (w.copy == nil || w.initial == nil) || w.Leader == nil {
+		return errors.New("run worker: it needs a site, a store and a leader")
+	}
+	r := &run{
+		Worker:  w,
+		log:     cmp.Or(w.Logger, slog.New(slog.DiscardHandler)),
+		board:   newBoard(),
+		ended:   make(chan func()),
+		answers: make(chan answer),
+	}
+	if r.initial = w.initial; r.initial == nil {
+		r.initial = w.create
+	}
+	if r.copy = w.copy; r.copy == nil {
+		r.copy = w.copier(replicator.NewBudget(cmp.Or(w.Memory, 512<<20)), r.log)
+	}
+	return r.loop(ctx)
+}
+
+// run is one Run. All of it belongs to the goroutine of loop; jobs and the poll hand in what they did.
+type run struct {
+	*Worker
+	log     *slog.Logger
+	board   *board
+	initial func(context.Context, InitialJob) error
+	copy    func(context.Context, CopyJob) (replicator.Report, error)
+
+	jobs    sync.WaitGroup
+	ended   chan func()
+	answers chan answer
+
+	poll       context.CancelFunc // of the poll in flight; nil: none
+	idlePoll   bool               // the poll in flight reports nothing new: it may be broken off
+	pollAgain  time.Time          // not before
+	pollErrors int
+}
+
+// answer is the end of one poll.
+type answer struct {
+	sent    Report
+	urgent  bool
+	desired Desired
+	err     error
+	broken  bool // broken off by us
+	took    time.Duration
+}
+
+func (r *run) loop(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		now := time.Now()
+		r.start(ctx, now)
+		r.ask(ctx, now)
+		if wake, ok := r.wake(now); ok {
+			timer.Reset(max(0, wake.Sub(now)))
+		}
+		select {
+		case <-ctx.Done():
+			return r.finish()
+		case a := <-r.answers:
+			r.take(a)
+		case done := <-r.ended:
+			done()
+		case <-timer.C:
+		}
+	}
+}
+
+// finish waits for what is in flight; ctx has ended.
+func (r *run) finish() error {
+	idle := make(chan struct{})
+	go func() {
+		r.jobs.Wait()
+		close(idle)
+	}()
+	for {
+		select {
+		case <-r.ended:
+		case <-r.answers:
+		case <-idle:
+			return nil
+		}
+	}
+}
+
+// wake is when time alone makes something due that was not due now.
+func (r *run) wake(now time.Time) (time.Time, bool) {
+	at, ok := r.board.next(now)
+	if r.poll == nil && (!ok || r.pollAgain.Before(at)) {
+		at, ok = r.pollAgain, true
+	}
+	return at, ok
+}
+
+// ask sends what there is to tell, or waits for what is new. A poll that only waits makes way for a report.
+func (r *run) ask(ctx context.Context, now time.Time) {
+	report, urgent := r.board.report()
+	if r.poll != nil {
+		if urgent && r.idlePoll {
+			r.idlePoll = false
+			r.poll()
+		}
+		return
+	}
+	if now.Before(r.pollAgain) {
+		return
+	}
+	report.Site = r.Site
+	if !urgent {
+		report.Wait = cmp.Or(r.Poll, 30*time.Second)
+	}
+	// A leader that vanished without a word must not hold us.
+	polling, cancel := context.WithTimeout(ctx, report.Wait+30*time.Second)
+	r.poll, r.idlePoll = cancel, !urgent
+	r.jobs.Go(func() {
+		defer cancel()
+		desired, err := r.Leader.Sync(polling, report)
+		r.answers <- answer{
+			sent: report, urgent: urgent, desired: desired, err: err,
+			broken: errors.Is(polling.Err(), context.Canceled), took: time.Since(now),
+		}
+	})
+}
+
+// take takes over what the leader answered.
+func (r *run) take(a answer) {
+	r.poll = nil
+	now := time.Now()
+	if a.err != nil {
+		if a.broken {
+			r.pollAgain = now
+			return
+		}
+		if r.pollErrors == 0 {
+			r.log.Warn("the leader does not answer", "error", a.err)
+		}
+		r.pollErrors++
+		r.pollAgain = now.Add(backoff(leaderFirst, leaderMost, r.pollErrors))
+		return
+	}
+	if r.pollErrors > 0 {
+		r.log.Info("the leader answers again", "after_attempts", r.pollErrors)
+		r.pollErrors = 0
+	}
+	r.pollAgain = now
+	if !a.urgent && a.desired.Revision == a.sent.Revision && a.took < restless {
+		r.pollAgain = now.Add(restless)
+	}
+	r.board.told(a.sent)
+	r.board.want(a.desired)
+}
+
+// start begins what is due, as far as there is room.
+func (r *run) start(ctx context.Context, now time.Time) {
+	for _, j := range r.board.dueInitial(now, initialsAtOnce) {
+		work := j.want
+		jobContext, cancel := context.WithCancel(ctx)
+		j.cancel = cancel
+		r.jobs.Go(func() {
+			defer cancel()
+			err := r.initial(jobContext, work)
+			r.ended <- func() { r.initialEnded(j, work, err) }
+		})
+	}
+	for _, j := range r.board.dueCopies(now, cmp.Or(r.Concurrency, 4)) {
+		work := j.want
+		jobContext, cancel := context.WithCancel(ctx)
+		j.cancel = cancel
+		r.jobs.Go(func() {
+			defer cancel()
+			report, err := r.copy(jobContext, work)
+			took := time.Since(now)
+			r.ended <- func() { r.copyEnded(j, work, report, err, took) }
+		})
+	}
+}
+
+func (r *run) initialEnded(j *initialJob, work InitialJob, err error) {
+	abandoned := r.board.initialEnded(j, work, err, time.Now())
+	switch {
+	case abandoned:
+	case err != nil:
+		r.log.Error("cannot create a repository", "account", work.Account, "error", err, "failures", j.failures)
+	default:
+		r.log.Info("repository ready", "account", work.Account)
+	}
+}
+
+func (r *run) copyEnded(j *copyJob, work CopyJob, report replicator.Report, err error, took time.Duration) {
+	passes, abandoned := r.board.copyEnded(j, work, report, err, time.Now())
+	if abandoned {
+		return
+	}
+	for _, p := range passes {
+		if p.Error != "" {
+			r.log.Error("pass failed", "account", p.Account, "from", p.From, "error", p.Error)
+		} else {
+			r.log.Info("pass complete", "account", p.Account, "from", p.From, "snapshots", len(p.Snapshots),
+				"objects", p.Objects, "bytes", p.Bytes, "took", took.Round(time.Millisecond))
+		}
+	}
+}
+
+// backoff doubles from first to most, and spreads over the upper half: many workers lose one leader or one store at once.
+func backoff(first, most time.Duration, failures int) time.Duration {
+	d := first
+	for range failures - 1 {
+		if d *= 2; d >= most {
+			d = most
+			break
+		}
+	}
+	return d/2 + rand.N(d/2+1)
+}
