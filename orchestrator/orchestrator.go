@@ -51,14 +51,16 @@ type Peers interface {
 
 // Config is what an Orchestrator stands on. Zero fields get working defaults.
 type Config struct {
-	Name   string         // of this coordinator
-	Site   state.SiteName // where it is
-	Store  Store
-	Sealer Sealer
-	Peers  Peers
-	Logger *slog.Logger
-	Clock  func() time.Time
-	Tick   time.Duration // how often the loop looks when nothing has changed; default 500 ms
+	Name         string              // of this coordinator
+	Cluster      string              // its UUID, as the certificates carry it
+	Site         state.SiteName      // where it is
+	Coordinators []CoordinatorStatus // all members, with name and site
+	Store        Store
+	Sealer       Sealer
+	Peers        Peers
+	Logger       *slog.Logger
+	Clock        func() time.Time
+	Tick         time.Duration // how often the loop looks when nothing has changed; default 500 ms
 }
 
 // StartRequest asks for a run.
@@ -127,17 +129,22 @@ type AccountStatus struct {
 
 // API is what the REST layer asks of a coordinator. Those marked (leader) answer ErrNotLeader elsewhere.
 type API interface {
-	// View is linearizable (leader).
-	View(ctx context.Context) (*state.View, error)
-	Status(ctx context.Context) (*StatusReport, error)                                               // (leader)
-	Apply(ctx context.Context, by, id string, files []inventory.File, dryRun bool) ([]string, error) // (leader) what changed, one per line; inventory.Errors on bad input
-	PlanFailover(ctx context.Context, scope Scope) (*Plan, error)                                    // (leader)
-	StartRun(ctx context.Context, by string, r StartRequest) (*state.Run, error)                     // (leader)
-	ConfirmRun(ctx context.Context, by string, id state.RunID, planHash string, down []state.ServerName) error
-	CancelRun(ctx context.Context, by string, id state.RunID) error
-	BackupNow(ctx context.Context, by string, accounts []state.AccountName) ([]state.TaskID, error) // (leader)
-	CreateToken(ctx context.Context, by, name, role string, validity time.Duration) (token string, err error)
-	RevokeToken(ctx context.Context, by, name string) error
+	View(ctx context.Context) (*state.View, error)     // (leader) linearizable
+	Status(ctx context.Context) (*StatusReport, error) // (leader)
+	// Apply takes inventory files and answers what changed, one sentence each (leader). Bad input is inventory.Errors.
+	Apply(ctx context.Context, by, id string, files []inventory.File, dryRun bool) ([]string, error)
+	PlanFailover(ctx context.Context, scope Scope) (*Plan, error) // (leader)
+
+	// Run and Runs are complete: the Items of their steps are filled from what is known of each account (leader).
+	Run(ctx context.Context, id state.RunID) (*state.Run, error)
+	Runs(ctx context.Context) ([]*state.Run, error)
+	StartRun(ctx context.Context, by string, r StartRequest) (*state.Run, error)                               // (leader)
+	ConfirmRun(ctx context.Context, by string, id state.RunID, planHash string, down []state.ServerName) error // (leader)
+	CancelRun(ctx context.Context, by string, id state.RunID) error                                            // (leader)
+
+	BackupNow(ctx context.Context, by string, accounts []state.AccountName) ([]state.TaskID, error)           // (leader)
+	CreateToken(ctx context.Context, by, name, role string, validity time.Duration) (token string, err error) // (leader)
+	RevokeToken(ctx context.Context, by, name string) error                                                   // (leader)
 
 	AgentSync(ctx context.Context, r wire.AgentReport) (wire.AgentDesired, error)    // (leader)
 	GatewaySync(ctx context.Context, r wire.GatewayReport) (wire.GatewayView, error) // (leader)

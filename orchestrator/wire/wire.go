@@ -69,6 +69,9 @@ type DesiredAccount struct {
 	Run bool `json:"run"`
 	// SetAside: Token belongs to another server now; keep what is here out of the way, untouched.
 	SetAside bool `json:"set_aside,omitempty"`
+	// New: it never ran under Token, so its home may have to be made. A home that is missing later is a loss to be told,
+	// never one to be replaced by an empty one.
+	New bool `json:"new,omitempty"`
 	// Restore says what the home is rebuilt from when there is no home under this token yet. Nil: an empty one.
 	Restore    *state.SnapshotID `json:"restore,omitempty"`
 	Repository *RepositoryAccess `json:"repository,omitempty"`
@@ -128,6 +131,7 @@ type PassReport struct {
 	ID        string             `json:"id"` // the worker's own, so that a repeated report counts once
 	Account   state.AccountName  `json:"account"`
 	From      state.SiteName     `json:"from"`
+	To        state.SiteName     `json:"to"` // set by the leader: the site of the report
 	Snapshots []state.SnapshotID `json:"snapshots,omitempty"`
 	Objects   int64              `json:"objects"`
 	Bytes     int64              `json:"bytes"`

@@ -1,0 +1,247 @@
+package orchestrator
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"drp/orchestrator/schedule"
+	"drp/orchestrator/wire"
+	"drp/raftstore/state"
+)
+
+// now is everything that a decision rests on. It is a value: the same one gives the same actions.
+type now struct {
+	view  *state.View
+	seen  glance
+	at    time.Time
+	since time.Time // when this leader began to lead: silence is counted from here at the earliest
+	// sites have a coordinator that can fetch a check; own is this one's.
+	sites []state.SiteName
+	own   state.SiteName
+}
+
+// An action is what the loop carries out. Each can be carried out twice without harm.
+type action interface{ isAction() }
+
+// propose commits a command. Apply refuses it when the state has moved on.
+type propose struct {
+	name    state.Name
+	payload any
+}
+
+// createRepository seals a new password and commits it.
+type createRepository struct {
+	account state.AccountName
+	site    state.SiteName
+}
+
+// probe has a check fetched from a site.
+type probe struct {
+	key  probeKey
+	from state.SiteName
+	ask  wire.Probe
+}
+
+func (propose) isAction()          {}
+func (createRepository) isAction() {}
+func (probe) isAction()            {}
+
+// decide is the whole policy of the leader.
+func decide(n now) []action {
+	var actions []action
+	for _, part := range []func(now) []action{
+		statusChanges, reportedOutcomes, firstPlacements, dueBackups, runSteps,
+	} {
+		actions = append(actions, part(n)...)
+	}
+	return actions
+}
+
+// statusChanges writes down who fell silent and who came back.
+func statusChanges(n now) []action {
+	var actions []action
+	for _, s := range n.view.Servers() {
+		last := n.seen.lastContact(n.view, s.Name)
+		if last.IsZero() {
+			continue // never seen: nothing to say yet
+		}
+		status := n.judge(last)
+		if row := n.view.ServerStatus(s.Name); row == nil || row.Status != status {
+			actions = append(actions, propose{state.ServerSeen, state.ServerSeenData{Server: s.Name, Status: status, LastContact: last}})
+		}
+	}
+	return actions
+}
+
+func (n now) judge(last time.Time) state.Status {
+	heard := last
+	if n.since.After(heard) {
+		heard = n.since // a new leader gives everybody the time to find it
+	}
+	switch silent := n.at.Sub(heard); {
+	case silent > downAfter:
+		return state.Down
+	case silent > unknownAfter:
+		return state.Unknown
+	}
+	return state.Up
+}
+
+// answers reports whether a server's agent is in contact with this leader.
+func (n now) answers(s state.ServerName) bool {
+	_, heard := n.seen.reports[s]
+	return heard && n.judge(n.seen.contacts[s]) == state.Up
+}
+
+// reportedOutcomes turns what agents and workers say into commands.
+func reportedOutcomes(n now) []action {
+	var actions []action
+	for _, server := range n.view.Servers() {
+		report := n.seen.reports[server.Name]
+		if report == nil {
+			continue
+		}
+		for _, t := range report.Tasks {
+			if task := n.view.Task(t.Task); task != nil && task.Status == state.TaskPending && task.Server == server.Name {
+				actions = append(actions, propose{state.TaskFinish, state.TaskFinishData{
+					Task: t.Task, Error: t.Error, Detail: t.Detail, Snapshot: t.Snapshot}})
+			}
+		}
+		for _, o := range report.Accounts {
+			a := n.view.Assignment(o.Account)
+			if a == nil || a.Server != server.Name || a.Token != o.Token || a.Fenced != nil {
+				continue
+			}
+			switch {
+			case a.Stop && (o.Phase == wire.Stopped || o.Phase == wire.SetAside):
+				actions = append(actions, propose{state.AssignmentFenced, state.AssignmentFencedData{
+					Account: a.Account, Token: a.Token, Method: state.AgentStopped, By: string(server.Name)}})
+			case !a.Stop && o.Phase == wire.Running && a.ReadyAt.IsZero():
+				actions = append(actions, propose{state.AssignmentReady, state.AssignmentReadyData{Account: a.Account, Token: a.Token}})
+			}
+		}
+	}
+	for _, p := range n.seen.passes {
+		actions = append(actions, propose{state.ReplicationRecord, state.ReplicationRecordData{
+			Account: p.Account, From: p.From, To: p.To, Snapshots: p.Snapshots, Objects: p.Objects, Bytes: p.Bytes, Error: p.Error}})
+	}
+	for r := range n.seen.ready {
+		if repo := n.view.Repository(r.Account); repo != nil && repo.Home == r.Home && repo.InitialisedAt.IsZero() {
+			actions = append(actions, propose{state.RepositoryReady, state.RepositoryReadyData{Account: r.Account, Home: r.Home}})
+		}
+	}
+	return actions
+}
+
+// firstPlacements gives every new account a repository and then a server.
+func firstPlacements(n now) []action {
+	var waiting []*state.Account
+	for _, a := range n.view.Accounts() {
+		if n.view.Assignment(a.Name) == nil {
+			waiting = append(waiting, a)
+		}
+	}
+	if len(waiting) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(waiting, byRecovery)
+	free := newPlacement(n.view, func(s *state.Server) bool { return n.answers(s.Name) })
+	var actions []action
+	for _, a := range waiting {
+		site := a.Site
+		repo := n.view.Repository(a.Name)
+		if repo != nil {
+			site = repo.Home.Site
+		}
+		server, reason := free.choose(site, a.Plan)
+		if reason != "" {
+			continue // shown by status: no server
+		}
+		if repo == nil {
+			actions = append(actions, createRepository{a.Name, n.view.Server(server).Site})
+			continue
+		}
+		actions = append(actions, propose{state.Assign, state.AssignData{Account: a.Name, Server: server}})
+	}
+	return actions
+}
+
+// byRecovery is the order in which accounts come back.
+func byRecovery(a, b *state.Account) int {
+	return cmp.Or(cmp.Compare(a.Tier.Rank(), b.Tier.Rank()), cmp.Compare(a.Name, b.Name))
+}
+
+// A failed backup is tried again after a minute, then after two, four … but no later than its next slot.
+const (
+	firstRetry = time.Minute
+	lastRetry  = time.Hour
+)
+
+// dueBackups gives each account that runs its backup when the schedule says so. Slots that were missed are made up for
+// by one backup.
+func dueBackups(n now) []action {
+	var actions []action
+	busy := map[state.AccountName]bool{}
+	for _, t := range n.view.Tasks() {
+		if t.Status == state.TaskPending {
+			busy[t.Account] = true
+		}
+	}
+	schedules := map[state.PolicyName]schedule.Schedule{}
+	for _, p := range n.view.Policies() {
+		if s, err := schedule.Parse(p.Schedule, p.TimeZone); err == nil {
+			schedules[p.Name] = s
+		}
+	}
+	for _, account := range n.view.Accounts() {
+		s, ok := schedules[account.Policy]
+		if !ok || busy[account.Name] || !n.canBackUp(account.Name) {
+			continue
+		}
+		due, ok := n.due(account, s)
+		if !ok {
+			continue
+		}
+		a := n.view.Assignment(account.Name)
+		actions = append(actions, propose{state.TaskCreate, state.TaskCreateData{Task: newBackup(a, due, n.at, "")}})
+	}
+	return actions
+}
+
+// canBackUp reports whether the account runs, its server answers, and its repository exists at its home.
+func (n now) canBackUp(name state.AccountName) bool {
+	a, repo := n.view.Assignment(name), n.view.Repository(name)
+	return a != nil && repo != nil && !repo.InitialisedAt.IsZero() &&
+		!a.ReadyAt.IsZero() && !a.Stop && a.Fenced == nil && n.answers(a.Server)
+}
+
+func (n now) due(account *state.Account, s schedule.Schedule) (time.Time, bool) {
+	status := n.view.BackupStatus(account.Name)
+	if status == nil {
+		// The first backup does not wait for a slot: until it is there, everything would be lost.
+		return n.at, true
+	}
+	if due, ok := s.Spread(string(account.Name)).Latest(status.Due, n.at); ok {
+		return due, true
+	}
+	if status.Failures > 0 {
+		wait := min(firstRetry<<min(status.Failures-1, 6), lastRetry)
+		if !n.at.Before(status.Finished.Add(wait)) {
+			return status.Due, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// newBackup makes a task that is named after account, slot and moment, so that two leaders never make one slot's twice.
+func newBackup(a *state.Assignment, due, at time.Time, by string) state.Task {
+	id := "backup-" + string(a.Account) + "-" + a.Token.String() + "-" + at.UTC().Format("20060102T150405.000Z")
+	if by != "" {
+		id += "-" + by
+	}
+	return state.Task{
+		ID: state.TaskID(id), Kind: state.TaskBackup, Account: a.Account, Server: a.Server, Token: a.Token,
+		Created: at, Due: due, Status: state.TaskPending,
+	}
+}

@@ -1,0 +1,164 @@
+package orchestrator
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+
+	"drp/orchestrator/wire"
+	"drp/raftstore/state"
+)
+
+// agentDesired is what one server should hold. What it reports and should not hold is named too: an account that is
+// not named is left as it is.
+func agentDesired(v *state.View, report *wire.AgentReport, open func(sealed []byte) (string, error)) (wire.AgentDesired, error) {
+	var d wire.AgentDesired
+	server := v.Server(report.Server)
+	if server == nil {
+		return d, fmt.Errorf("server %q is not in the inventory; add it with drp apply: %w", report.Server, state.ErrNotFound)
+	}
+	named := map[state.AccountName]bool{}
+	for _, a := range v.AssignmentsOn(server.Name) {
+		account := v.Account(a.Account)
+		if account == nil {
+			continue // taken out of the inventory: left as it is
+		}
+		named[a.Account] = true
+		want := wire.DesiredAccount{Account: *account, Token: a.Token, Run: !a.Stop && a.Fenced == nil, New: a.ReadyAt.IsZero()}
+		if want.Run && want.New && a.Restore != nil {
+			access, err := repositoryAccess(v, a, open)
+			if err != nil {
+				return d, err
+			}
+			want.Restore, want.Repository = &a.Restore.Snapshot, &access
+		}
+		d.Accounts = append(d.Accounts, want)
+	}
+	for _, o := range report.Accounts {
+		a, account := v.Assignment(o.Account), v.Account(o.Account)
+		if named[o.Account] || a == nil || account == nil || !o.Token.Less(a.Token) {
+			continue
+		}
+		named[o.Account] = true
+		d.Accounts = append(d.Accounts, wire.DesiredAccount{Account: *account, Token: a.Token, SetAside: true})
+	}
+	for _, t := range v.TasksOn(server.Name) {
+		a := v.Assignment(t.Account)
+		if t.Status != state.TaskPending || a == nil || a.Token != t.Token {
+			continue
+		}
+		access, err := repositoryAccess(v, a, open)
+		if err != nil {
+			return d, err
+		}
+		d.Tasks = append(d.Tasks, wire.DesiredTask{Task: *t, Repository: access})
+	}
+	d.Revision = revision(d)
+	return d, nil
+}
+
+// repositoryAccess leads through the gateways of the server's own site: a server never talks to another site's.
+func repositoryAccess(v *state.View, a *state.Assignment, open func([]byte) (string, error)) (wire.RepositoryAccess, error) {
+	repo, server := v.Repository(a.Account), v.Server(a.Server)
+	if repo == nil || server == nil {
+		return wire.RepositoryAccess{}, fmt.Errorf("account %s: its repository is not known: %w", a.Account, state.ErrNotFound)
+	}
+	password, err := open(repo.SealedPassword)
+	if err != nil {
+		return wire.RepositoryAccess{}, fmt.Errorf("account %s: open repository password: %w", a.Account, err)
+	}
+	access := wire.RepositoryAccess{Password: password}
+	if site := v.Site(server.Site); site != nil {
+		for _, g := range site.Gateways {
+			access.URLs = append(access.URLs, "rest:"+strings.TrimSuffix(g, "/")+"/"+string(a.Account)+"/"+a.Token.String()+"/")
+		}
+	}
+	return access, nil
+}
+
+// gatewayView lets each server at the repositories of what it is assigned, at its own site.
+func gatewayView(v *state.View, site state.SiteName) wire.GatewayView {
+	var view wire.GatewayView
+	for _, s := range v.ServersAt(site) {
+		for _, a := range v.AssignmentsOn(s.Name) {
+			repo := v.Repository(a.Account)
+			if repo == nil || a.Fenced != nil {
+				continue
+			}
+			view.Grants = append(view.Grants, wire.Grant{
+				Account: a.Account, Server: a.Server, Token: a.Token,
+				Write: repo.Home.Site == site && !a.Stop,
+			})
+		}
+	}
+	view.Revision = revision(view)
+	return view
+}
+
+// workerDesired is what a site lacks: repositories to create, and snapshots that other sites hold.
+func workerDesired(v *state.View, site state.SiteName, open func([]byte) (string, error)) (wire.WorkerDesired, error) {
+	var d wire.WorkerDesired
+	for _, repo := range v.Repositories() {
+		account := v.Account(repo.Account)
+		if account == nil {
+			continue
+		}
+		if repo.Home.Site == site && repo.InitialisedAt.IsZero() {
+			password, err := open(repo.SealedPassword)
+			if err != nil {
+				return d, fmt.Errorf("account %s: open repository password: %w", repo.Account, err)
+			}
+			d.Initial = append(d.Initial, wire.InitialJob{Account: repo.Account, Home: repo.Home, Password: password})
+		}
+		if holds(v, account, repo, site) {
+			d.Copy = append(d.Copy, copyJobs(v, account, repo, site)...)
+		}
+	}
+	d.Revision = revision(d)
+	return d, nil
+}
+
+// holds reports whether a site has to hold a copy: the home does, and every replica of the policy.
+func holds(v *state.View, account *state.Account, repo *state.Repository, site state.SiteName) bool {
+	if repo.Home.Site == site {
+		return true
+	}
+	policy := v.Policy(account.Policy)
+	return policy != nil && slices.Contains(policy.Replicas, site)
+}
+
+// copyJobs says from where to pull what is missing here: from the home what the home has, from another site what only
+// that one has (a site that came back holds snapshots which its successor never saw).
+func copyJobs(v *state.View, account *state.Account, repo *state.Repository, site state.SiteName) []wire.CopyJob {
+	missing := map[state.SiteName][]state.SnapshotID{}
+	for _, s := range v.Snapshots(account.Name) { // newest first
+		if _, here := s.At(site); here {
+			continue
+		}
+		if _, home := s.At(repo.Home.Site); home {
+			missing[repo.Home.Site] = append(missing[repo.Home.Site], s.ID)
+		} else if len(s.Sites) > 0 {
+			missing[s.Sites[0].Site] = append(missing[s.Sites[0].Site], s.ID)
+		}
+	}
+	var jobs []wire.CopyJob
+	for _, source := range v.Sites() {
+		ids := missing[source.Name]
+		if len(ids) == 0 || source.Store == nil || source.Name == site {
+			continue
+		}
+		jobs = append(jobs, wire.CopyJob{Account: account.Name, From: source.Name, Store: *source.Store, Home: repo.Home, Snapshots: ids})
+	}
+	return jobs
+}
+
+// revision tells one desired value from another. It is not a secret and not a proof; it only saves a message.
+func revision(desired any) uint64 {
+	h := fnv.New64a()
+	if err := json.NewEncoder(h).Encode(desired); err != nil {
+		panic("orchestrator: encode desired: " + err.Error()) // plain values
+	}
+	return h.Sum64() | 1 // never 0, which means "nothing taken over yet"
+}

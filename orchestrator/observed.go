@@ -1,0 +1,174 @@
+package orchestrator
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"drp/orchestrator/wire"
+	"drp/raftstore/state"
+)
+
+// How long a server may be silent before its status changes.
+const (
+	unknownAfter = 15 * time.Second
+	downAfter    = 30 * time.Second
+)
+
+// observed is what the leader has been told and the state does not hold. All of it can be lost: agents, gateways and
+// workers say it again to the next leader, which knows the times of contact from the former one's.
+type observed struct {
+	mu       sync.Mutex
+	contacts map[state.ServerName]time.Time
+	reports  map[state.ServerName]*wire.AgentReport // replaced whole, never changed
+	gateways map[state.SiteName]time.Time
+	workers  map[state.SiteName]time.Time
+	passes   map[string]wire.PassReport // by the worker's id
+	ready    map[wire.Initialised]bool
+	probes   map[probeKey]wire.ProbeResult
+	changed  chan struct{} // closed at the next report that differs
+}
+
+type probeKey struct {
+	run     state.RunID
+	account state.AccountName
+	service string
+}
+
+func newObserved() *observed {
+	o := &observed{contacts: map[state.ServerName]time.Time{}, changed: make(chan struct{})}
+	o.reset()
+	return o
+}
+
+// reset forgets what only a sitting leader may believe. Times of contact stay: they are facts.
+func (o *observed) reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.reports = map[state.ServerName]*wire.AgentReport{}
+	o.gateways = map[state.SiteName]time.Time{}
+	o.workers = map[state.SiteName]time.Time{}
+	o.passes = map[string]wire.PassReport{}
+	o.ready = map[wire.Initialised]bool{}
+	o.probes = map[probeKey]wire.ProbeResult{}
+}
+
+func (o *observed) agent(r wire.AgentReport, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.contacts[r.Server] = now
+	o.reports[r.Server] = &r
+	o.wake()
+}
+
+func (o *observed) gateway(site state.SiteName, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gateways[site] = now
+}
+
+func (o *observed) worker(r wire.WorkerReport, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.workers[r.Site] = now
+	for _, p := range r.Passes {
+		p.To = r.Site
+		o.passes[p.ID] = p
+	}
+	for _, i := range r.Ready {
+		o.ready[i] = true
+	}
+	if len(r.Passes)+len(r.Ready) > 0 {
+		o.wake()
+	}
+}
+
+func (o *observed) probed(k probeKey, r wire.ProbeResult) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.probes[k] = r
+	o.wake()
+}
+
+// heard takes over times of contact that another coordinator knows.
+func (o *observed) heard(c wire.Contacts) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for s, t := range c.Last {
+		if t.After(o.contacts[s]) {
+			o.contacts[s] = t
+		}
+	}
+}
+
+// wake is called with mu held.
+func (o *observed) wake() {
+	close(o.changed)
+	o.changed = make(chan struct{})
+}
+
+func (o *observed) next() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.changed
+}
+
+// glance is one moment of what is observed; decide reads it without locks.
+type glance struct {
+	contacts map[state.ServerName]time.Time
+	reports  map[state.ServerName]*wire.AgentReport
+	gateways map[state.SiteName]time.Time
+	workers  map[state.SiteName]time.Time
+	passes   map[string]wire.PassReport
+	ready    map[wire.Initialised]bool
+	probes   map[probeKey]wire.ProbeResult
+}
+
+func (o *observed) glance() glance {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return glance{
+		contacts: maps.Clone(o.contacts),
+		reports:  maps.Clone(o.reports),
+		gateways: maps.Clone(o.gateways),
+		workers:  maps.Clone(o.workers),
+		passes:   maps.Clone(o.passes),
+		ready:    maps.Clone(o.ready),
+		probes:   maps.Clone(o.probes),
+	}
+}
+
+// taken forgets what has been committed, so that it is not proposed again.
+func (o *observed) taken(passes []string, ready []wire.Initialised) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range passes {
+		delete(o.passes, p)
+	}
+	for _, r := range ready {
+		delete(o.ready, r)
+	}
+}
+
+// lastContact is when a server was last heard by anybody we know of.
+func (g glance) lastContact(v *state.View, s state.ServerName) time.Time {
+	last := g.contacts[s]
+	if row := v.ServerStatus(s); row != nil && row.LastContact.After(last) {
+		last = row.LastContact
+	}
+	return last
+}
+
+// account is what the server of an assignment last said of it; nil when it said nothing.
+func (g glance) account(a *state.Assignment) *wire.ObservedAccount {
+	r := g.reports[a.Server]
+	if r == nil {
+		return nil
+	}
+	for i := range r.Accounts {
+		if o := &r.Accounts[i]; o.Account == a.Account && o.Token == a.Token {
+			return o
+		}
+	}
+	return nil
+}

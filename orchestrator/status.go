@@ -1,0 +1,219 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"drp/raftstore/state"
+	"drp/runbooks"
+)
+
+// Status is the whole platform on one page.
+func (o *Orchestrator) Status(ctx context.Context) (*StatusReport, error) {
+	n, err := o.present(ctx)
+	if err != nil {
+		return nil, err
+	}
+	leader, _ := o.config.Store.Leader()
+	report := &StatusReport{At: n.at, Cluster: n.view.Cluster(), Leader: leader}
+	for _, c := range o.config.Coordinators {
+		role := "follower"
+		if c.Name == leader {
+			role = "leader"
+		}
+		report.Coordinators = append(report.Coordinators, CoordinatorStatus{Name: c.Name, Site: c.Site, Role: role})
+	}
+	for _, s := range n.view.Sites() {
+		report.Sites = append(report.Sites, SiteStatus{
+			Site: s.Name, Witness: s.Witness, GatewaySeen: n.seen.gateways[s.Name], WorkerSeen: n.seen.workers[s.Name]})
+	}
+	full := newPlacement(n.view, func(*state.Server) bool { return true })
+	for _, s := range n.view.Servers() {
+		r := ServerReport{
+			Server: s.Name, Site: s.Site, LastContact: n.seen.lastContact(n.view, s.Name),
+			Accounts: len(n.view.AssignmentsOn(s.Name)), Used: full.used[s.Name], Capacity: s.Capacity,
+		}
+		if !r.LastContact.IsZero() {
+			r.Status = n.judge(r.LastContact)
+		}
+		report.Servers = append(report.Servers, r)
+	}
+	for _, a := range n.view.Accounts() {
+		report.Accounts = append(report.Accounts, accountStatus(n, a))
+	}
+	for _, r := range n.view.Runs() {
+		if !r.Status.Ended() {
+			report.Runs = append(report.Runs, show(n, r))
+		}
+	}
+	return report, nil
+}
+
+func accountStatus(n now, a *state.Account) AccountStatus {
+	status := AccountStatus{Account: a.Name, Tier: a.Tier}
+	if as := n.view.Assignment(a.Name); as != nil {
+		status.Server, status.Token = as.Server, as.Token
+		if server := n.view.Server(as.Server); server != nil {
+			status.Site = server.Site
+		}
+		if o := n.seen.account(as); o != nil {
+			status.Phase, status.Message = o.Phase, o.Message
+		}
+	} else {
+		status.Message = "no server that answers has room for it"
+	}
+	repo := n.view.Repository(a.Name)
+	if repo != nil {
+		status.Home = repo.Home
+	}
+	if all := n.view.Snapshots(a.Name); len(all) > 0 {
+		newest := all[0]
+		status.Snapshot, status.Age = newest.ID, n.at.Sub(newest.Start)
+		for _, c := range newest.Sites {
+			status.CopiedTo = append(status.CopiedTo, c.Site)
+		}
+		slices.Sort(status.CopiedTo)
+	}
+	status.Why = exposure(n, a, repo)
+	status.Protected = status.Why == ""
+	return status
+}
+
+// exposure says why an account is not protected: its newest snapshot that every replica site holds has to be younger
+// than the policy's objective. Empty: it is protected.
+func exposure(n now, a *state.Account, repo *state.Repository) string {
+	policy := n.view.Policy(a.Policy)
+	switch {
+	case policy == nil:
+		return fmt.Sprintf("its policy %s does not exist", a.Policy)
+	case repo == nil || repo.InitialisedAt.IsZero():
+		return "it has no repository yet"
+	}
+	needed := slices.DeleteFunc(slices.Clone(policy.Replicas), func(s state.SiteName) bool { return s == repo.Home.Site })
+	missing := repo.Home.Site
+	for _, s := range n.view.Snapshots(a.Name) { // newest first
+		missing = ""
+		for _, site := range append([]state.SiteName{repo.Home.Site}, needed...) {
+			if _, ok := s.At(site); !ok && missing == "" {
+				missing = site
+			}
+		}
+		if missing != "" {
+			continue
+		}
+		if age := n.at.Sub(s.Start); policy.RPO > 0 && age > policy.RPO {
+			return fmt.Sprintf("the newest snapshot that every site holds is %s old, the objective is %s", age.Round(time.Second), policy.RPO) + lastFailure(n, a)
+		}
+		return ""
+	}
+	if len(n.view.Snapshots(a.Name)) == 0 {
+		return "it has no snapshot yet" + lastFailure(n, a)
+	}
+	return fmt.Sprintf("no snapshot was copied to %s yet", missing) + replicationFailure(n, a, missing)
+}
+
+func lastFailure(n now, a *state.Account) string {
+	if b := n.view.BackupStatus(a.Name); b != nil && b.Error != "" {
+		return "; the last backup failed: " + b.Error
+	}
+	return ""
+}
+
+func replicationFailure(n now, a *state.Account, site state.SiteName) string {
+	if r := n.view.Replication(a.Name, site); r != nil && r.Error != "" {
+		return ": " + r.Error
+	}
+	return ""
+}
+
+// Run is one run, complete.
+func (o *Orchestrator) Run(ctx context.Context, id state.RunID) (*state.Run, error) {
+	n, err := o.present(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := n.view.Run(id)
+	if r == nil {
+		return nil, fmt.Errorf("there is no run %q; see drp run status: %w", id, state.ErrNotFound)
+	}
+	return show(n, r), nil
+}
+
+// Runs are all runs, newest first, complete.
+func (o *Orchestrator) Runs(ctx context.Context) ([]*state.Run, error) {
+	n, err := o.present(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []*state.Run
+	for _, r := range n.view.Runs() {
+		all = append(all, show(n, r))
+	}
+	return all, nil
+}
+
+// show fills the items of each step that has begun from what is known of each account.
+func show(n now, r *state.Run) *state.Run {
+	shown := *r
+	shown.Steps = slices.Clone(r.Steps)
+	accounts := n.view.RunAccounts(r.ID)
+	for i := range shown.Steps {
+		s := &shown.Steps[i]
+		if s.Status == state.StepPending {
+			continue
+		}
+		for _, ra := range accounts {
+			if item, ok := showItem(n, r, s.Type, ra); ok {
+				s.Items = append(s.Items, item)
+			}
+		}
+	}
+	return &shown
+}
+
+func showItem(n now, r *state.Run, step string, ra *state.RunAccount) (state.RunItem, bool) {
+	a := n.view.Assignment(ra.Account)
+	item := state.RunItem{Account: ra.Account, Status: state.StepRunning, Server: ra.To}
+	ours := a != nil && a.Run == r.ID
+	if ours {
+		item.Server = a.Server
+	}
+	switch step {
+	case runbooks.Fence:
+		item.Server = ra.From
+		switch {
+		case a != nil && a.Token == ra.Token && a.Fenced != nil:
+			item.Status, item.At, item.Message = state.StepDone, a.Fenced.At, string(a.Fenced.Method)+" by "+a.Fenced.By
+		case ours:
+			item.Status, item.At = state.StepDone, a.At
+		}
+	case runbooks.Assign:
+		if ours {
+			item.Status, item.At, item.Message = state.StepDone, a.At, "token "+a.Token.String()
+		}
+	case runbooks.Rebuild:
+		switch {
+		case ours && !a.ReadyAt.IsZero():
+			item.Status, item.At, item.Message = state.StepDone, a.ReadyAt, "running"
+		case ours:
+			if o := n.seen.account(a); o != nil {
+				item.Message = string(o.Phase)
+				if o.Message != "" {
+					item.Message += ": " + o.Message
+				}
+			}
+		}
+	case runbooks.Verify:
+		if ra.Status == state.StepDone {
+			item.Status, item.At, item.Message, item.RPO, item.RTO = ra.Status, ra.At, ra.Message, ra.RPO, ra.RTO
+		}
+	default:
+		return item, false
+	}
+	if ra.Status == state.StepFailed && item.Status != state.StepDone {
+		item.Status, item.At, item.Message = ra.Status, ra.At, ra.Message
+	}
+	return item, true
+}
