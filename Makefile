@@ -1,0 +1,48 @@
+# Two commands matter: make test, make demo. Both install what is missing and build first.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS   = -X main.version=$(VERSION)
+TEST     ?= ./...
+TIMEOUT  ?= 30m
+
+.PHONY: all build packages test lint demo clean
+
+all: build
+
+build: bin/restic bin/versitygw bin/drp bin/demo
+
+# The programs that drp runs as child processes, at the versions that cmd/tools pins.
+bin/restic: cmd/tools/go.mod cmd/tools/go.sum
+	cd cmd/tools && CGO_ENABLED=0 $(GO) build -trimpath -o ../../$@ github.com/restic/restic/cmd/restic
+
+bin/versitygw: cmd/tools/go.mod cmd/tools/go.sum
+	cd cmd/tools && CGO_ENABLED=0 $(GO) build -trimpath -o ../../$@ github.com/versity/versitygw/cmd/versitygw
+
+bin/staticcheck: cmd/tools/go.mod cmd/tools/go.sum
+	cd cmd/tools && $(GO) build -o ../../$@ honnef.co/go/tools/cmd/staticcheck
+
+# Static, because it is also the first process of every account's container.
+.PHONY: bin/drp bin/demo
+bin/drp:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/drp
+
+bin/demo:
+	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./e2e/demo
+
+packages:
+	./e2e/install
+
+test: packages build
+	$(GO) test -race -timeout $(TIMEOUT) $(TEST)
+
+lint: bin/staticcheck
+	test -z "$$(gofmt -l cmd e2e orchestrator raftstore replicator runbooks)"
+	$(GO) vet ./...
+	bin/staticcheck ./...
+
+demo: packages build
+	bin/demo
+
+clean:
+	rm -rf bin

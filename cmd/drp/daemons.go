@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"drp/orchestrator/agent/container/accountinit"
+)
+
+// daemonCommands are the commands that run the platform itself, in place of asking it.
+func daemonCommands() []*cobra.Command {
+	return []*cobra.Command{
+		newServerCommand(), newGatewayCommand(), newWorkerCommand(), newAgentCommand(), newGuardCommand(),
+		newDevCommand(), newAccountInitCommand(),
+	}
+}
+
+// daemonCommand is a process that systemd supervises: it takes one file, and runs until it is told to end.
+func daemonCommand(name, short string, run func(ctx context.Context, config string) error) *cobra.Command {
+	var config string
+	c := &cobra.Command{
+		Use: name, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), config) },
+	}
+	c.Flags().StringVar(&config, "config", "/etc/drp/"+name+".yaml", "configuration file")
+	return c
+}
+
+// newAccountInitCommand is the first process of an account's container. Nobody types it.
+func newAccountInitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "account-init SPEC", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if code := accountinit.Run(args[0]); code != 0 {
+				return fmt.Errorf("account-init ended with code %d", code)
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"drp/orchestrator"
+	"drp/orchestrator/api"
+	"drp/orchestrator/sealing"
+	"drp/raftstore"
+	"drp/raftstore/identity"
+	"drp/raftstore/state"
+)
+
+type serverConfig struct {
+	Name         string         `yaml:"name"`
+	Site         string         `yaml:"site"`
+	Data         string         `yaml:"data"`
+	Raft         string         `yaml:"raft"`
+	API          string         `yaml:"api"`
+	Socket       string         `yaml:"socket"`
+	Peers        []peerConfig   `yaml:"peers"`
+	Certificates identity.Files `yaml:"certificates"`
+	AgeIdentity  string         `yaml:"age_identity"`
+	Recipients   []string       `yaml:"recipients"`
+}
+
+type peerConfig struct {
+	Name string `yaml:"name"`
+	Site string `yaml:"site"`
+	Raft string `yaml:"raft"`
+	API  string `yaml:"api"`
+}
+
+func newServerCommand() *cobra.Command {
+	return daemonCommand("server", "Run a coordinator: Raft, the API and the leader's loop", runServer)
+}
+
+func runServer(ctx context.Context, path string) error {
+	var c serverConfig
+	if err := readConfig(path, &c); err != nil {
+		return err
+	}
+	log := newLogger()
+	credentials, err := identity.Load(c.Certificates)
+	if err != nil {
+		return err
+	}
+	sealer, err := sealing.Load(c.AgeIdentity, c.Recipients)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	store, err := raftstore.Open(c.store(credentials, log, stop))
+	if err != nil {
+		return err
+	}
+	peers, err := newPeers(c, credentials, log)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	brain := orchestrator.New(orchestrator.Config{
+		Name: c.Name, Cluster: credentials.Identity().Cluster, Site: state.SiteName(c.Site), Coordinators: c.members(),
+		Store: leaderStore{store}, Sealer: sealer, Peers: peers, Logger: log,
+	})
+	peers.self = brain
+	err = serve(ctx, c, brain, store, credentials, log)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause // the store cannot go on, and perhaps not even be closed: a disk that hangs must not keep this process
+	}
+	return errors.Join(err, store.Close())
+}
+
+func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator, store *raftstore.Store, credentials *identity.Credentials, log *slog.Logger) error {
+	urls := map[string]string{}
+	for _, p := range c.Peers {
+		urls[p.Name] = p.API
+	}
+	server, err := api.New(api.Config{
+		API: brain, Name: c.Name, Leader: store.Leader, Peers: urls, Credentials: credentials, Logger: log,
+		Tokens:  func() []*state.APIToken { return store.View().APITokens() },
+		Changed: store.Changed,
+	})
+	if err != nil {
+		return err
+	}
+	tcp, err := net.Listen("tcp", c.API)
+	if err != nil {
+		return fmt.Errorf("listen for the API: %w", err)
+	}
+	socket, err := api.ListenSocket(c.Socket)
+	if err != nil {
+		return errors.Join(err, tcp.Close())
+	}
+	log.Info("coordinator is ready", "name", c.Name, "site", c.Site, "api", c.API, "raft", c.Raft)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Serve(ctx, tcp, socket) })
+	group.Go(func() error { return ignoreCancelled(brain.Lead(ctx)) })
+	return group.Wait()
+}
+
+func (c serverConfig) store(credentials *identity.Credentials, log *slog.Logger, stop context.CancelCauseFunc) raftstore.Config {
+	config := raftstore.Config{
+		Name: c.Name, Dir: c.Data, Listen: c.Raft, Logger: log, Fatal: stop,
+		Server: credentials.Server(identity.Coordinator), Client: credentials.Client(identity.Coordinator),
+	}
+	for _, p := range c.Peers {
+		config.Peers = append(config.Peers, raftstore.Peer{Name: p.Name, Address: p.Raft})
+	}
+	return config
+}
+
+func (c serverConfig) members() []orchestrator.CoordinatorStatus {
+	var members []orchestrator.CoordinatorStatus
+	for _, p := range c.Peers {
+		members = append(members, orchestrator.CoordinatorStatus{Name: p.Name, Site: state.SiteName(p.Site)})
+	}
+	return members
+}
+
+// leaderStore gives the store's errors the names that the orchestrator's users know.
+type leaderStore struct{ *raftstore.Store }
+
+func (s leaderStore) Propose(ctx context.Context, c state.Command) (state.Result, error) {
+	r, err := s.Store.Propose(ctx, c)
+	return r, translate(err)
+}
+
+func (s leaderStore) Read(ctx context.Context) (*state.View, error) {
+	v, err := s.Store.Read(ctx)
+	return v, translate(err)
+}
+
+func translate(err error) error {
+	switch {
+	case errors.Is(err, raftstore.ErrNotLeader):
+		return fmt.Errorf("%w: %w", orchestrator.ErrNotLeader, err)
+	case errors.Is(err, raftstore.ErrUnknownOutcome):
+		return fmt.Errorf("%w: %w", orchestrator.ErrUnknownOutcome, err)
+	}
+	return err
+}
+
+func ignoreCancelled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
