@@ -18,7 +18,9 @@
 // the connection just ends, as it does with kill -9 and with SIGTERM (Run sends no notification). It does not
 // hold when the server falls silent: then the hold time ends and the routes go. A guard that starts with routes in
 // Run says in its OPEN that forwarding went on, so that the router never drops them in between; one that starts with none
-// does not say it, so that the router drops what it still has of the last boot.
+// does not say it, so that the router drops what it still has of the last boot. (A guard that lives on while a
+// connection breaks does not say it either, for GoBGP says it once per process: the router then drops its routes when the
+// session is back, and has them again some milliseconds later.)
 //
 // # Preference
 //

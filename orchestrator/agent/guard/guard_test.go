@@ -91,6 +91,9 @@ func (p *process) start(t *testing.T) {
 	p.cmd.Stdout, p.cmd.Stderr = said, said
 	start(t, p.cmd)
 	t.Cleanup(func() {
+		if strings.Contains(said.String(), "DATA RACE") {
+			t.Error("the guard has a data race")
+		}
 		if t.Failed() {
 			t.Logf("guard %s:\n%s", p.cfg.RouterID, said)
 		}
@@ -290,7 +293,7 @@ func TestGuard_Restart(t *testing.T) {
 	})
 }
 
-// TestGuard_TwoRoutersOneDown holds that a router that is away does not keep a restarted guard from the other one.
+// TestGuard_OtherRouterDown holds that a router that is away does not keep a restarted guard from the other one.
 func TestGuard_OtherRouterDown(t *testing.T) {
 	t.Parallel()
 	r, g := newSite(t)

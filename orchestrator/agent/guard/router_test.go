@@ -22,7 +22,7 @@ import (
 	"drp/orchestrator/agent/address/nstest"
 )
 
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // neighbour is one BGP session in testdata/router.conf.
 type neighbour struct{ Name, Local, Remote string }

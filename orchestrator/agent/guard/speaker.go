@@ -74,13 +74,7 @@ func (s *speaker) start(ctx context.Context, cfg Config, routes []Route, logger 
 	}}); err != nil {
 		return fmt.Errorf("set import policy: %w", err)
 	}
-	if err := s.bgp.WatchEvent(ctx, server.WatchEventMessageCallbacks{
-		OnPeerUpdate: func(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
-			if e.Type == apiutil.PEER_EVENT_STATE {
-				logger.Info("session with router", "router", e.Peer.State.NeighborAddress, "state", e.Peer.State.SessionState.String())
-			}
-		},
-	}, server.WatchPeer()); err != nil {
+	if err := s.bgp.WatchEvent(ctx, server.WatchEventMessageCallbacks{OnPeerUpdate: logSessions(logger)}, server.WatchPeer()); err != nil {
 		return fmt.Errorf("watch sessions: %w", err)
 	}
 	// Routes before peers, so that the first update is complete.
@@ -182,6 +176,24 @@ func (s *speaker) sessions(ctx context.Context) (map[netip.Addr]string, error) {
 // stop ends the sessions without a notification: for the routers the guard is away and will be back.
 func (s *speaker) stop() error {
 	return s.bgp.StopBgp(context.Background(), &api.StopBgpRequest{AllowGracefulRestart: true})
+}
+
+// logSessions says when a session comes and goes. The library calls it from one goroutine.
+func logSessions(logger *slog.Logger) func(*apiutil.WatchEventMessage_PeerEvent, time.Time) {
+	up := map[netip.Addr]bool{}
+	return func(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+		router, now := e.Peer.State.NeighborAddress, e.Peer.State.SessionState == bgp.BGP_FSM_ESTABLISHED
+		switch {
+		case e.Type != apiutil.PEER_EVENT_STATE || now == up[router]:
+		case now:
+			logger.Info("session established", "router", router)
+		default:
+			logger.Warn("session lost", "router", router, "cause", e.Peer.State.DisconnectReason.String())
+		}
+		if e.Type == apiutil.PEER_EVENT_STATE {
+			up[router] = now
+		}
+	}
 }
 
 func sessionState(s api.PeerState_SessionState) string {
