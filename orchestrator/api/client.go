@@ -1,0 +1,244 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"drp/orchestrator"
+	"drp/raftstore/identity"
+)
+
+const (
+	// callMargin is what a call may take beside its wait: the coordinator's own limits, and a way to the leader.
+	callMargin  = handleLimit + 15*time.Second
+	roundPause  = 500 * time.Millisecond // between two rounds over all coordinators
+	userAgent   = "drp"
+	contentJSON = "application/json"
+)
+
+// ClientConfig says how to reach coordinators.
+type ClientConfig struct {
+	// Coordinators are https://host:port or unix:///path/of/socket, nearest first.
+	Coordinators []string
+	// Credentials are required for https. Ones without a certificate (identity.Anonymous) need a Token.
+	Credentials *identity.Credentials
+	Token       string
+	// Patience is how long a call goes on trying while no coordinator answers, or none leads. Zero: each is asked once.
+	Patience time.Duration
+	// Moved is called when calls go to another coordinator from now on, with why. It may be nil.
+	Moved  func(from, to string, cause error)
+	Logger *slog.Logger
+}
+
+// Client asks coordinators: the one that answered last, and the others when that fails. It may be used from any goroutine.
+type Client struct {
+	endpoints []endpoint
+	current   atomic.Int64
+	cfg       ClientConfig
+	log       *slog.Logger
+}
+
+type endpoint struct {
+	name string // as configured
+	base string
+	http *http.Client
+}
+
+// NewClient makes a client. It connects to nobody yet.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	if len(cfg.Coordinators) == 0 {
+		return nil, errors.New("make client: no coordinator is known")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{cfg: cfg, log: cfg.Logger}
+	var shared *http.Client
+	for _, name := range cfg.Coordinators {
+		u, err := url.Parse(name)
+		if err != nil {
+			return nil, fmt.Errorf("make client: %w", err)
+		}
+		switch {
+		case u.Scheme == "unix" && u.Path != "":
+			c.endpoints = append(c.endpoints, endpoint{name: u.Path, base: "http://drp.local", http: newSocketClient(u.Path)})
+		case u.Scheme == "https" && u.Host != "":
+			if cfg.Credentials == nil {
+				return nil, fmt.Errorf("make client: %s needs a certificate, or a token and the authority's certificate", name)
+			}
+			if shared == nil {
+				shared = newHTTPClient(clientTLS(cfg.Credentials))
+			}
+			c.endpoints = append(c.endpoints, endpoint{name: name, base: "https://" + u.Host, http: shared})
+		default:
+			return nil, fmt.Errorf("make client: coordinator %q: want https://HOST:PORT or unix:///PATH", name)
+		}
+	}
+	return c, nil
+}
+
+func clientTLS(c *identity.Credentials) *tls.Config {
+	config := c.Client(identity.Coordinator)
+	if c.Identity().Role == "" {
+		config.Certificates = nil
+	}
+	return config
+}
+
+// Coordinator names the one that is asked first, as it was configured.
+func (c *Client) Coordinator() string { return c.endpoints[c.index()].name }
+
+// Close ends idle connections.
+func (c *Client) Close() {
+	for _, e := range c.endpoints {
+		e.http.CloseIdleConnections()
+	}
+}
+
+func (c *Client) index() int { return int(c.current.Load()) }
+
+// call is one request.
+type call struct {
+	method, path string
+	query        url.Values
+	in, out      any
+	wait         time.Duration // of a long-poll
+	once         bool          // must not be sent twice: it has neither an id nor a target
+}
+
+func get(path string, out any) call { return call{method: http.MethodGet, path: path, out: out} }
+func post(path string, in, out any) call {
+	return call{method: http.MethodPost, path: path, in: in, out: out}
+}
+
+// do asks coordinators in turn until one has an answer.
+func (c *Client) do(ctx context.Context, k call) error {
+	var body []byte
+	if k.in != nil {
+		var err error
+		if body, err = json.Marshal(k.in); err != nil {
+			return fmt.Errorf("encode request: %w", err)
+		}
+	}
+	giveUp := time.Now().Add(c.cfg.Patience)
+	first := c.index()
+	var last error
+	for {
+		for i := range c.endpoints {
+			at := (first + i) % len(c.endpoints)
+			err, next := c.try(ctx, c.endpoints[at], k, body)
+			if !next {
+				c.stick(first, at, last)
+				return err
+			}
+			c.log.Debug("coordinator has no answer", "coordinator", c.endpoints[at].name, "request", k.method+" "+k.path, "cause", err)
+			if last = err; ctx.Err() != nil {
+				return last
+			}
+		}
+		if time.Now().Add(roundPause).After(giveUp) {
+			return c.failed(last)
+		}
+		if sleep(ctx, roundPause); ctx.Err() != nil {
+			return c.failed(last)
+		}
+	}
+}
+
+// failed says why nobody had an answer.
+func (c *Client) failed(last error) error {
+	if errors.Is(last, ErrNoLeader) || errors.Is(last, orchestrator.ErrNotLeader) || errors.Is(last, orchestrator.ErrUnknownOutcome) {
+		return last
+	}
+	return fmt.Errorf("%w (asked %d): %w", ErrUnreachable, len(c.endpoints), last)
+}
+
+func (c *Client) stick(first, at int, cause error) {
+	if at == first || !c.current.CompareAndSwap(int64(first), int64(at)) {
+		return
+	}
+	if c.cfg.Moved != nil {
+		c.cfg.Moved(c.endpoints[first].name, c.endpoints[at].name, cause)
+	}
+}
+
+// try asks one coordinator. next means that another one may have an answer.
+func (c *Client) try(ctx context.Context, e endpoint, k call, body []byte) (err error, next bool) {
+	ctx, cancel := context.WithTimeout(ctx, k.wait+callMargin)
+	defer cancel()
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
+	address := e.base + k.path
+	if len(k.query) > 0 {
+		address += "?" + k.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, k.method, address, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("make request: %w", err), false
+	}
+	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("Accept", contentJSON)
+	if k.in != nil {
+		req.Header.Set("Content-Type", contentJSON)
+	}
+	if c.cfg.Token != "" && strings.HasPrefix(e.base, "https:") {
+		req.Header.Set("Authorization", "Bearer "+c.cfg.Token)
+	}
+	res, err := e.http.Do(req)
+	if err != nil {
+		return c.lost(e, k, connected.Load(), err)
+	}
+	defer res.Body.Close()
+	a, err := readAnswer(res)
+	if err != nil {
+		return c.lost(e, k, true, err)
+	}
+	if a.status/100 == 2 {
+		if k.out == nil || a.status == http.StatusNoContent {
+			return nil, false
+		}
+		if err := json.Unmarshal(a.body, k.out); err != nil {
+			return fmt.Errorf("read answer of coordinator %s to %s %s: %w", e.name, k.method, k.path, err), false
+		}
+		return nil, false
+	}
+	problem := readProblem(e.name, a.status, a.body)
+	switch {
+	case a.status != http.StatusServiceUnavailable:
+		return problem, false
+	case errors.Is(problem, orchestrator.ErrUnknownOutcome):
+		return problem, !k.once
+	}
+	return problem, true
+}
+
+// lost says what a broken connection means: nothing was done when none stood yet; otherwise nobody knows.
+func (c *Client) lost(e endpoint, k call, connected bool, cause error) (err error, next bool) {
+	err = fmt.Errorf("ask coordinator %s: %w", e.name, unwrapURL(cause))
+	if connected && k.once {
+		return fmt.Errorf("%w: %w", err, orchestrator.ErrUnknownOutcome), false
+	}
+	return err, true
+}
+
+// unwrapURL leaves the address out of an error: the coordinator is named already, and a query may be long.
+func unwrapURL(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		return ue.Err
+	}
+	return err
+}

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"drp/orchestrator/wire"
+	"drp/raftstore/state"
+)
+
+// syncAgent answers an agent. It speaks for its own server alone.
+func (s *Server) syncAgent(ctx context.Context, in *entity[wire.AgentReport]) (*entity[wire.AgentDesired], error) {
+	if c := callerOf(ctx); string(in.Body.Server) != c.Name {
+		return nil, fmt.Errorf("%w: %s reports for server %q", ErrForbidden, c, in.Body.Server)
+	}
+	in.Body.Wait = waitFor(in.Body.Wait)
+	d, err := s.cfg.API.AgentSync(ctx, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &entity[wire.AgentDesired]{d}, nil
+}
+
+func (s *Server) syncGateway(ctx context.Context, in *entity[wire.GatewayReport]) (*entity[wire.GatewayView], error) {
+	if in.Body.Site == "" {
+		return nil, fmt.Errorf("sync gateway: no site: %w", state.ErrInvalid)
+	}
+	in.Body.Wait = waitFor(in.Body.Wait)
+	v, err := s.cfg.API.GatewaySync(ctx, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &entity[wire.GatewayView]{v}, nil
+}
+
+func (s *Server) syncWorker(ctx context.Context, in *entity[wire.WorkerReport]) (*entity[wire.WorkerDesired], error) {
+	if in.Body.Site == "" {
+		return nil, fmt.Errorf("sync worker: no site: %w", state.ErrInvalid)
+	}
+	in.Body.Wait = waitFor(in.Body.Wait)
+	d, err := s.cfg.API.WorkerSync(ctx, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &entity[wire.WorkerDesired]{d}, nil
+}
+
+func (s *Server) probe(ctx context.Context, in *entity[wire.Probe]) (*entity[wire.ProbeResult], error) {
+	if !in.Body.Address.IsValid() {
+		return nil, errors.Join(errors.New("probe: no address"), state.ErrInvalid)
+	}
+	return &entity[wire.ProbeResult]{s.cfg.API.Probe(ctx, in.Body)}, nil
+}
+
+func (s *Server) contacts(_ context.Context, in *entity[wire.Contacts]) (*none, error) {
+	s.cfg.API.SetContacts(in.Body)
+	return nil, nil
+}
+
+func (s *Server) createToken(ctx context.Context, in *entity[TokenRequest]) (*entity[TokenResponse], error) {
+	token, err := s.cfg.API.CreateToken(ctx, callerOf(ctx).String(), in.Body.Name, in.Body.Role, in.Body.Validity)
+	if err != nil {
+		return nil, err
+	}
+	return &entity[TokenResponse]{TokenResponse{Token: token}}, nil
+}
+
+func (s *Server) revokeToken(ctx context.Context, in *named) (*none, error) {
+	return nil, s.cfg.API.RevokeToken(ctx, callerOf(ctx).String(), in.Name)
+}

@@ -1,0 +1,41 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"time"
+)
+
+// A coordinator behind a cut link is left within connectLimit, or pingAfter + pingLimit when a connection to it stood.
+const (
+	connectLimit = 3 * time.Second
+	pingAfter    = 5 * time.Second
+	pingLimit    = 3 * time.Second
+)
+
+func newHTTPClient(config *tls.Config) *http.Client {
+	dialer := &net.Dialer{Timeout: connectLimit, KeepAlive: 15 * time.Second}
+	return &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext:         dialer.DialContext,
+			TLSClientConfig:     config,
+			TLSHandshakeTimeout: connectLimit,
+			ForceAttemptHTTP2:   true,
+			HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingLimit},
+			IdleConnTimeout:     90 * time.Second,
+			MaxIdleConnsPerHost: 4,
+		},
+	}
+}
+
+func newSocketClient(path string) *http.Client {
+	dialer := &net.Dialer{Timeout: connectLimit}
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", path)
+		},
+	}}
+}
