@@ -87,7 +87,9 @@ func probes() []attempt {
 		}
 	}
 	return []attempt{
-		can("be user 1000", func() error { return expect(os.Getuid() == 1000 && os.Getgid() == 1000, "%d %d", os.Getuid(), os.Getgid()) }),
+		can("be user 1000", func() error {
+			return expect(os.Getuid() == 1000 && os.Getgid() == 1000, "%d %d", os.Getuid(), os.Getgid())
+		}),
 		can("write the home", write("file")),
 		can("write /tmp", write("/tmp/file")),
 		can("bind port 80", func() error {

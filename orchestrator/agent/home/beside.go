@@ -18,6 +18,12 @@ import (
 // of a container, so an account cannot pretend that a task was done.
 const taskMark = "trusted.drp.task"
 
+// WorkPattern matches, at the top of a home, the directories that are being filled. They are not the account's.
+const (
+	workPrefix  = ".drp-restore-"
+	WorkPattern = workPrefix + "*"
+)
+
 // Beside is a directory that is being filled beside the live data of an account.
 //
 // The home is writable by the account while we work in it, so nothing here goes by path: what is filled lies in a
@@ -54,7 +60,7 @@ func (s *Store) Beside(account state.AccountName, target string, task state.Task
 	if task == "" || strings.ContainsAny(string(task), "/\x00") {
 		return nil, fmt.Errorf("restore into home of %s: task %q cannot name a directory", account, task)
 	}
-	b := &Beside{target: path.Base(path.Clean(target)), work: ".drp-restore-" + string(task), ids: rec.IDs, task: string(task)}
+	b := &Beside{target: path.Base(path.Clean(target)), work: workPrefix + string(task), ids: rec.IDs, task: string(task)}
 	if err := b.begin(s.Path(account), path.Dir(path.Clean(target))); err != nil {
 		b.close()
 		return nil, fmt.Errorf("restore into %s of %s: %w", target, account, err)
@@ -108,7 +114,7 @@ func (b *Beside) begin(homePath, parent string) error {
 func (b *Beside) Place() error {
 	defer b.close()
 	if err := b.place(); err != nil {
-		return fmt.Errorf("put %s into its place: %w", b.target, err)
+		return errors.Join(fmt.Errorf("put %s into its place: %w", b.target, err), b.removeWork())
 	}
 	return nil
 }

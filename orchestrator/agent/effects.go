@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"drp/orchestrator/wire"
+	"drp/raftstore/state"
+)
+
+// recordFormat is the version of account.json.
+const recordFormat = 1
+
+// record is account.json of a snapshot: with it and its files an account can be rebuilt when nothing else is left.
+type record struct {
+	Format  int           `json:"format"`
+	Account state.Account `json:"account"`
+	Token   state.Token   `json:"token"`
+}
+
+// backup may run any number of times: each makes one more snapshot.
+func (w *account) backup(ctx context.Context, t wire.DesiredTask) (result *wire.TaskReport, err error) {
+	rec, held, err := w.Homes.Held(w.name)
+	if err != nil || !held {
+		return nil, errors.Join(errors.New("there is no home here"), err)
+	}
+	w.held.Lock()
+	order := w.want
+	w.held.Unlock()
+	document, err := json.MarshalIndent(record{recordFormat, order.Account, rec.Token}, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	view, err := w.Homes.PrepareView(w.name, document)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closeErr := view.Close(); closeErr != nil {
+			w.Log.Error("remove what a backup read", "account", w.name, "error", closeErr)
+		}
+	}()
+	at, err := w.freeze(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	saved, err := w.Backups.Backup(ctx, w.name, rec.IDs, t.Repository, view.Dir, at)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.TaskReport{
+		Task:   t.Task.ID,
+		Detail: fmt.Sprintf("snapshot %s: %d files, %d bytes, view %s", saved.ID.Short(), saved.Files, saved.Bytes, view.Kind),
+		Snapshot: &state.Snapshot{
+			ID: saved.ID, Account: w.name, Server: w.Server, Token: rec.Token,
+			Start: at.UTC(), Finished: time.Now().UTC(), View: view.Kind, Files: saved.Files, Bytes: saved.Bytes,
+		},
+	}, nil
+}
+
+// restoreFiles writes files as of a snapshot beside the live data. What it made is known again by its mark, so that
+// it is done once however often it is asked for.
+func (w *account) restoreFiles(ctx context.Context, t wire.DesiredTask) (*wire.TaskReport, error) {
+	task := t.Task
+	if task.Restore == nil {
+		return nil, errors.New("the task names no snapshot")
+	}
+	from := strings.TrimPrefix(path.Clean("/"+task.Path), "/")
+	shown := from
+	if shown == "" {
+		shown = "the whole home"
+	}
+	done := &wire.TaskReport{Task: task.ID}
+	beside, err := w.Homes.Beside(w.name, task.Target, task.ID)
+	if err != nil {
+		return nil, err
+	}
+	if beside.Placed {
+		done.Detail = fmt.Sprintf("%s as of snapshot %s is in %s", shown, task.Restore.Snapshot.Short(), task.Target)
+		return done, nil
+	}
+	rec, _, err := w.Homes.Held(w.name)
+	if err != nil {
+		return nil, errors.Join(err, beside.Abandon())
+	}
+	got, err := w.Backups.Restore(ctx, rec.IDs, t.Repository, task.Restore.Snapshot, from, beside.Dir)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("restore %s: %w", shown, err), beside.Abandon())
+	}
+	if err := beside.Place(); err != nil {
+		return nil, err
+	}
+	done.Detail = fmt.Sprintf("%d files (%d bytes) of %s as of snapshot %s are in %s", got.Files, got.Bytes, shown, task.Restore.Snapshot.Short(), task.Target)
+	return done, nil
+}

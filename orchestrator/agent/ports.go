@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"time"
+
+	"drp/orchestrator/agent/container"
+	"drp/orchestrator/agent/home"
+	"drp/orchestrator/wire"
+	"drp/raftstore/state"
+)
+
+// Leader is whoever leads at the moment. Sync tells it what is here and returns what should be: at once when that
+// is not what Report.Revision names, else after Report.Wait. An error means that nobody answered; the agent then
+// leaves everything as it is and asks again. One call at a time; a call may be cancelled to tell news earlier.
+type Leader interface {
+	Sync(ctx context.Context, report wire.AgentReport) (wire.AgentDesired, error)
+}
+
+// Containers runs accounts. A container outlives the agent. Calls for one account never overlap, except that Wait
+// is pending while others run.
+type Containers interface {
+	List(ctx context.Context) ([]container.State, error)
+	// State: ok is false when there is none.
+	State(ctx context.Context, account state.AccountName) (s container.State, ok bool, err error)
+	// Create makes the namespaces; no program of the account runs before Start.
+	Create(ctx context.Context, spec container.Spec) (pid int, err error)
+	Start(ctx context.Context, account state.AccountName) error
+	// Stop returns nil only when no process of the account is left. None there: nil.
+	Stop(ctx context.Context, account state.AccountName) error
+	Pause(ctx context.Context, account state.AccountName) error
+	Resume(ctx context.Context, account state.AccountName) error
+	// Wait returns nil when the container has ended.
+	Wait(ctx context.Context, s container.State) error
+}
+
+// Network connects a container. Both calls are safe to repeat.
+type Network interface {
+	Attach(ctx context.Context, account state.AccountName, pid int, addresses []netip.Addr) error
+	Detach(ctx context.Context, account state.AccountName) error
+}
+
+// Router makes addresses reachable from elsewhere. Both calls are safe to repeat; a token older than the highest
+// that it has seen of an account is refused.
+type Router interface {
+	Announce(ctx context.Context, address netip.Addr, account state.AccountName, token state.Token) error
+	Withdraw(ctx context.Context, address netip.Addr, account state.AccountName, token state.Token) error
+}
+
+// Backups saves and restores files as the account's own root, so that snapshots hold the ids of the inside and a
+// restore is not root on the host.
+type Backups interface {
+	// Backup saves the directory view, with "files" and "account.json" in it. at is the time of the view.
+	Backup(ctx context.Context, account state.AccountName, ids home.IDs, repo wire.RepositoryAccess, view *os.File, at time.Time) (Saved, error)
+	// Restore writes what lies in path of the account's home as of the snapshot ("": all of it) into an empty
+	// directory.
+	Restore(ctx context.Context, ids home.IDs, repo wire.RepositoryAccess, from state.SnapshotID, path string, into *os.File) (Restored, error)
+}
+
+// Saved is a backup that is whole.
+type Saved struct {
+	ID           state.SnapshotID
+	Files, Bytes int64
+}
+
+// Restored counts what a restore wrote.
+type Restored struct{ Files, Bytes int64 }

@@ -1,0 +1,175 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path"
+	"strings"
+	"syscall"
+	"time"
+
+	"drp/orchestrator/agent/home"
+	"drp/orchestrator/wire"
+	"drp/raftstore/identity"
+	"drp/raftstore/state"
+	"drp/replicator/restic"
+)
+
+// gatewayWithin is how long a gateway may be away before a job fails: restic itself would try for 15 minutes.
+const gatewayWithin = 45 * time.Second
+
+// Restic is Backups by the restic child process, in the account's user namespace.
+//
+// Nothing that the child needs is reached by a path that the account's root would have to be let through: the
+// program, the directory and the secrets are descriptors.
+type Restic struct {
+	Binary      string
+	Credentials identity.Files
+	Log         *slog.Logger
+}
+
+// In the child: the program and the directory.
+const (
+	programInChild   = "/proc/self/fd/3"
+	directoryInChild = "/proc/self/fd/4"
+)
+
+// Backup is part of Backups.
+func (r *Restic) Backup(ctx context.Context, account state.AccountName, ids home.IDs, access wire.RepositoryAccess, view *os.File, at time.Time) (Saved, error) {
+	repo, err := r.repository(ctx, access)
+	if err != nil {
+		return Saved{}, err
+	}
+	program, err := os.Open(r.Binary)
+	if err != nil {
+		return Saved{}, fmt.Errorf("open restic: %w", err)
+	}
+	defer program.Close()
+	run := r.runner(ids, program, view)
+	sum, err := run.Backup(ctx, repo, restic.BackupOptions{
+		Paths: []string{"files", "account.json"}, Host: string(account), Tags: []string{"drp"}, Time: at,
+		Exclude: []string{"files/" + home.WorkPattern}, // what an interrupted restore left; not the account's
+	})
+	if errors.Is(err, restic.ErrIncomplete) {
+		return Saved{}, fmt.Errorf("%w: %s: snapshot %s lacks them", err, strings.Join(sum.Unreadable, ", "), state.SnapshotID(sum.SnapshotID).Short())
+	}
+	if err != nil {
+		return Saved{}, err
+	}
+	return Saved{ID: state.SnapshotID(sum.SnapshotID), Files: sum.Files, Bytes: sum.Bytes}, nil
+}
+
+// Restore is part of Backups. When at is a file, it comes alone into the directory; a directory's content does.
+func (r *Restic) Restore(ctx context.Context, ids home.IDs, access wire.RepositoryAccess, from state.SnapshotID, at string, into *os.File) (Restored, error) {
+	repo, err := r.repository(ctx, access)
+	if err != nil {
+		return Restored{}, err
+	}
+	program, err := os.Open(r.Binary)
+	if err != nil {
+		return Restored{}, fmt.Errorf("open restic: %w", err)
+	}
+	defer program.Close()
+	run := r.runner(ids, program, into)
+	// No lock: the snapshot's home is fenced or is this account's own, and what is pruned is kept for a time.
+	options := restic.RestoreOptions{Snapshot: string(from), Subpath: path.Join("/files", at), Target: directoryInChild, NoLock: true}
+	got, err := run.Restore(ctx, repo, options)
+	if at != "" && errors.Is(err, restic.ErrFailed) && ctx.Err() == nil {
+		options.Subpath = path.Join("/files", path.Dir(at))
+		options.Include = []string{"/" + literal.Replace(path.Base(at))}
+		one, oneErr := run.Restore(ctx, repo, options)
+		switch {
+		case oneErr == nil && one.Files > 0:
+			got, err = one, nil
+		case oneErr == nil || errors.Is(oneErr, restic.ErrFailed):
+			err = fmt.Errorf("%q is not in snapshot %s, or cannot be restored: %w", at, from.Short(), err)
+		}
+	}
+	if err != nil {
+		return Restored{}, err
+	}
+	return Restored{Files: got.Files, Bytes: got.Bytes}, nil
+}
+
+// literal makes a file name a pattern that matches it alone.
+var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
+
+// repository waits until one of the gateways answers.
+func (r *Restic) repository(ctx context.Context, access wire.RepositoryAccess) (restic.Repository, error) {
+	repo := restic.Repository{Password: access.Password}
+	address, err := r.reachable(ctx, access.URLs)
+	if err != nil {
+		return repo, err
+	}
+	repo.URL = address
+	if !strings.HasPrefix(address, "rest:https:") {
+		return repo, nil
+	}
+	for _, part := range []struct {
+		into *[]byte
+		path string
+	}{{&repo.Authority, r.Credentials.Authority}, {&repo.Certificate, r.Credentials.Certificate}, {&repo.Key, r.Credentials.Key}} {
+		if *part.into, err = os.ReadFile(part.path); err != nil {
+			return repo, fmt.Errorf("read credentials for the gateway: %w", err)
+		}
+	}
+	return repo, nil
+}
+
+func (r *Restic) reachable(ctx context.Context, urls []string) (string, error) {
+	if len(urls) == 0 {
+		return "", errors.New("this server's site has no gateway")
+	}
+	ctx, cancel := context.WithTimeout(ctx, gatewayWithin)
+	defer cancel()
+	for wait := time.Second; ; wait = min(2*wait, 5*time.Second) {
+		var failed error
+		for _, one := range urls {
+			at, err := url.Parse(strings.TrimPrefix(one, "rest:"))
+			if err != nil {
+				return "", errors.New("the leader named a repository whose URL cannot be read")
+			}
+			if at.Host == "" {
+				return one, nil // a directory
+			}
+			dialer := net.Dialer{Timeout: 3 * time.Second}
+			conn, err := dialer.DialContext(ctx, "tcp", at.Host)
+			if err == nil {
+				conn.Close()
+				return one, nil
+			}
+			failed = errors.Join(failed, err)
+		}
+		sleep(ctx, wait)
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("no gateway of this site answers: %w", failed)
+		}
+	}
+}
+
+// runner runs restic as the account's root, in a directory.
+func (r *Restic) runner(ids home.IDs, program, dir *os.File) *restic.Runner {
+	return &restic.Runner{
+		Binary: programInChild, Log: r.Log,
+		Command: func(ctx context.Context, binary string, args ...string) *exec.Cmd {
+			cmd := exec.CommandContext(ctx, binary, args...)
+			cmd.ExtraFiles = []*os.File{program, dir}
+			// The child enters it before its descriptors are put in order, so by our number.
+			cmd.Dir = fmt.Sprintf("/proc/self/fd/%d", dir.Fd())
+			cmd.SysProcAttr = &syscall.SysProcAttr{
+				Cloneflags:                 syscall.CLONE_NEWUSER,
+				UidMappings:                ids.Mappings(),
+				GidMappings:                ids.Mappings(),
+				GidMappingsEnableSetgroups: true,
+				Credential:                 &syscall.Credential{Uid: 0, Gid: 0},
+			}
+			return cmd
+		},
+	}
+}

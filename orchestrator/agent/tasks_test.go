@@ -1,0 +1,259 @@
+package agent
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"drp/orchestrator/agent/container"
+	"drp/orchestrator/agent/home"
+	"drp/orchestrator/agent/home/hometest"
+	"drp/orchestrator/wire"
+	"drp/raftstore/state"
+)
+
+func testLog(testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+func backupTask(id state.TaskID, account state.AccountName, generation uint64) wire.DesiredTask {
+	return wire.DesiredTask{Task: state.Task{ID: id, Kind: state.TaskBackup, Account: account, Token: token(generation)}}
+}
+
+func restoreTask(id state.TaskID, path string) wire.DesiredTask {
+	return wire.DesiredTask{Task: state.Task{ID: id, Kind: state.TaskRestoreFiles, Account: "shop", Token: token(1),
+		Restore: &state.RestorePoint{Snapshot: "snap"}, Path: path, Target: "restored-" + string(id)}}
+}
+
+// answered is what was reported last for a task.
+func (w *world) answered(task state.TaskID) string {
+	for _, r := range w.last().Tasks {
+		if r.Task == task {
+			if r.Error != "" {
+				return "error: " + r.Error
+			}
+			return "done"
+		}
+	}
+	return "nothing"
+}
+
+func (w *world) expectAnswer(task state.TaskID, want string) {
+	w.t.Helper()
+	if got := w.answered(task); got != want {
+		w.t.Errorf("answer to %s = %q, want %q", task, got, want)
+	}
+}
+
+func TestTasks_onceOnly(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		end := w.agent()
+		w.want(these(run("shop", 1)))
+		w.happened()
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		w.expect("backup", "backup shop")
+		w.expectAnswer("b1", "done")
+		got := w.last().Tasks[0].Snapshot
+		if got == nil || got.View != "live" || got.Files != 1 || got.Bytes != 2 || got.Finished.Before(got.Start) {
+			t.Errorf("snapshot = %+v", got)
+		}
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		w.expect("the same task again")
+		w.want(these(run("shop", 1)))
+		w.expectAnswer("b1", "nothing")
+		end()
+		defer w.agent()()
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		w.expect("the same task after a restart")
+		w.expectAnswer("b1", "done")
+	})
+}
+
+func TestTasks_crashBetweenIntentAndResult(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		end := w.agent()
+		w.backups = make(chan struct{})
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		w.expectAnswer("b1", "nothing")
+		end()
+		close(w.backups)
+		w.happened()
+		defer w.agent()()
+		w.settle()
+		w.expect("begun, and never answered", "backup shop")
+		w.expectAnswer("b1", "done")
+	})
+}
+
+func TestTasks_limits(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		defer w.agent()()
+		w.backups = make(chan struct{})
+		var accounts []wire.DesiredAccount
+		var tasks []wire.DesiredTask
+		for n := range 5 {
+			name := state.AccountName(fmt.Sprintf("acct%d", n))
+			accounts = append(accounts, run(name, 1))
+			tasks = append(tasks, backupTask(state.TaskID("b"+name), name, 1))
+		}
+		accounts = append(accounts, run("shop", 1))
+		w.want(accounts, append(tasks, restoreTask("r1", "www"))...)
+		if w.most != 2 || w.concurrent != 2 {
+			t.Errorf("%d backups at once, want 2", w.most)
+		}
+		w.expectAnswer("r1", "done") // a person does not wait for backups
+		close(w.backups)
+		w.settle()
+		for _, b := range tasks {
+			w.expectAnswer(b.Task.ID, "done")
+		}
+		if w.most != 2 {
+			t.Errorf("%d backups at once, want 2", w.most)
+		}
+	})
+}
+
+func TestTasks_oneForEachAccount(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		defer w.agent()()
+		w.backups = make(chan struct{})
+		w.want(these(run("shop", 1)))
+		w.happened()
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1), restoreTask("r1", "www"))
+		w.expect("a restore waits for the account's backup", "backup shop")
+		close(w.backups)
+		w.settle()
+		w.expect("then", `restore snap "www"`)
+		w.expectAnswer("r1", "done")
+	})
+}
+
+func TestTasks_tokens(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		defer w.agent()()
+		w.restores["snap"] = make(chan struct{})
+		d := from(run("shop", 2), "snap")
+		w.want(these(d), backupTask("old", "shop", 1), backupTask("early", "shop", 2), backupTask("future", "shop", 3))
+		time.Sleep(heartbeat)
+		w.expect("while the home is restored", `restore snap ""`)
+		w.expectAnswer("old", "error: account shop does not run on this server under token 1.1 any more")
+		w.expectAnswer("early", "nothing")
+		close(w.restores["snap"])
+		w.settle()
+		w.expectAnswer("early", "done")
+		w.expectAnswer("future", "nothing")
+	})
+}
+
+func TestTasks_stopEndsThem(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		defer w.agent()()
+		w.backups = make(chan struct{})
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		w.happened()
+		w.want(these(stop("shop", 1)), backupTask("b1", "shop", 1))
+		w.expect("stop", "withdraw "+shopIP+" 1.1", "stop shop", "detach shop")
+		w.expectTold("shop", "1.1 stopped")
+		w.expectAnswer("b1", "error: the account was stopped")
+	})
+}
+
+func TestTasks_restoreFiles(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		end := w.agent()
+		w.want(these(run("shop", 1)))
+		w.happened()
+		w.want(these(run("shop", 1)), restoreTask("r1", "../../www"))
+		w.expect("restore", `restore snap "www"`)
+		w.expectAnswer("r1", "done")
+		if got := w.file("shop", "restored-r1/restored"); got != "snap" {
+			t.Errorf("restored file = %q", got)
+		}
+		// A crash after the directory was put into its place and before the answer was written.
+		end()
+		homes, err := home.Open(filepath.Join(w.dir, "homes"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		beside, err := homes.Beside("shop", "restored-r2", "r2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := beside.Place(); err != nil {
+			t.Fatal(err)
+		}
+		end = w.agent()
+		w.want(these(run("shop", 1)), restoreTask("r2", "www"))
+		w.expect("already in its place")
+		w.expectAnswer("r2", "done")
+		// And a crash in the middle of it.
+		w.restores["snap"] = make(chan struct{})
+		w.want(these(run("shop", 1)), restoreTask("r3", "www"))
+		end()
+		close(w.restores["snap"])
+		w.happened()
+		defer w.agent()()
+		w.settle()
+		w.expect("again", `restore snap "www"`)
+		w.expectAnswer("r3", "done")
+		left, err := filepath.Glob(filepath.Join(w.dir, "homes/shop/home/.drp*"))
+		if len(left) > 0 || err != nil {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+		taken := restoreTask("r4", "www")
+		taken.Task.Target = "restored-r1"
+		w.want(these(run("shop", 1)), taken)
+		if got := w.answered("r4"); !strings.HasPrefix(got, "error: restore into restored-r1 of shop: file already exists") {
+			t.Errorf("over what is there: %s", got)
+		}
+	})
+}
+
+// Whatever happens to the snapshot, the account goes on.
+func TestAccount_freeze(t *testing.T) {
+	dir := hometest.Btrfs(t)
+	homes, err := home.Open(filepath.Join(dir, "homes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, dir: dir, containers: map[state.AccountName]*fakeContainer{}}
+	a := newAccount(&Agent{Containers: w, Homes: homes, Log: testLog(t)}, "shop")
+	fresh, err := homes.Fresh("shop", home.IDs{First: 1_000_000, Size: 65536})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh.Commit(token(1)); err != nil {
+		t.Fatal(err)
+	}
+	w.containers["shop"] = &fakeContainer{State: container.State{Account: "shop", Status: container.Running, Pid: 1}}
+	take := func(t *testing.T, spoil bool) error {
+		view, err := homes.PrepareView("shop", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer view.Close()
+		if spoil {
+			if err := os.Mkdir(filepath.Join(view.Dir.Name(), "files"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := time.Now()
+		at, err := a.freeze(t.Context(), view)
+		if err == nil && (at.Before(before) || at.After(time.Now())) {
+			t.Errorf("view taken at %v", at)
+		}
+		return err
+	}
+	if err := take(t, false); err != nil {
+		t.Error(err)
+	}
+	w.expect("freeze", "pause shop", "resume shop")
+	if err := take(t, true); err == nil {
+		t.Error("a snapshot over something else succeeded")
+	}
+	w.expect("freeze and fail", "pause shop", "resume shop")
+}

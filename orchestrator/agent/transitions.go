@@ -1,0 +1,246 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"drp/orchestrator/agent/container"
+	"drp/orchestrator/agent/home"
+	"drp/orchestrator/wire"
+)
+
+// withdrawWithin: a stop does not wait for ever for a guard that does not answer.
+const withdrawWithin = 5 * time.Second
+
+// hold makes the account run here under d.Token. The gate is held.
+func (w *account) hold(ctx context.Context, d wire.DesiredAccount) error {
+	c, there, err := w.Containers.State(ctx, w.name)
+	if err != nil {
+		return err
+	}
+	rec, held, err := w.Homes.Held(w.name)
+	if err != nil {
+		return err
+	}
+	spec := container.Spec{Account: d.Account, Token: d.Token, Home: w.Homes.Path(w.name)}
+	runs := there && (c.Status == container.Running || c.Status == container.Paused) && c.Token == d.Token &&
+		c.Fingerprint == spec.Fingerprint() && held && rec.Token == d.Token
+	if !runs {
+		if there {
+			if err := w.clear(ctx, d, c); err != nil {
+				return err
+			}
+		}
+		if spec.IDs, err = w.makeHome(ctx, d); err != nil {
+			return err
+		}
+		w.observe(w, d.Token, wire.Starting, "")
+		if err := w.start(ctx, spec); err != nil {
+			return err
+		}
+		w.started = time.Now()
+		if c, _, err = w.Containers.State(ctx, w.name); err != nil {
+			return err
+		}
+		if c.Status != container.Running {
+			return errors.New("its container ended as soon as it was started")
+		}
+	}
+	if c.Status == container.Paused {
+		if err := w.Containers.Resume(ctx, w.name); err != nil {
+			return err
+		}
+	}
+	w.watch(c)
+	for _, address := range d.Account.Addresses {
+		if err := w.Router.Announce(ctx, address, w.name, d.Token); err != nil {
+			return fmt.Errorf("announce %s: %w", address, err)
+		}
+	}
+	w.observe(w, d.Token, wire.Running, "")
+	return nil
+}
+
+// clear removes a container that is not the one that is wanted: of an older token, of an older description, or dead.
+func (w *account) clear(ctx context.Context, d wire.DesiredAccount, c container.State) error {
+	for _, address := range c.Addresses {
+		if c.Token == d.Token && slices.Contains(d.Account.Addresses, address) {
+			continue
+		}
+		if err := w.Router.Withdraw(ctx, address, w.name, d.Token); err != nil {
+			return fmt.Errorf("withdraw %s: %w", address, err)
+		}
+	}
+	w.watched, w.died = 0, false
+	if err := w.Containers.Stop(ctx, w.name); err != nil {
+		return err
+	}
+	return w.Network.Detach(ctx, w.name)
+}
+
+// makeHome sees to it that a whole home of d.Token is here. One of an older token is set aside untouched.
+func (w *account) makeHome(ctx context.Context, d wire.DesiredAccount) (home.IDs, error) {
+	rec, held, err := w.Homes.Held(w.name)
+	if err != nil {
+		return home.IDs{}, err
+	}
+	if held && rec.Token == d.Token {
+		return rec.IDs, nil
+	}
+	if held {
+		w.cancelTask("the account was given to this server anew")
+		if err := w.awaitTask(ctx); err != nil {
+			return home.IDs{}, err
+		}
+		aside, err := w.Homes.SetAside(w.name)
+		if err != nil {
+			return home.IDs{}, err
+		}
+		w.Log.Info("home set aside", "account", w.name, "token", rec.Token.String(), "path", aside)
+	}
+	if !d.New {
+		return home.IDs{}, fmt.Errorf("the home of token %s is gone from this server, and nothing may take its place unasked: fail the account over", d.Token)
+	}
+	ids, err := w.journal.ids(w.name, nil, w.Identities)
+	if err != nil {
+		return home.IDs{}, err
+	}
+	w.observe(w, d.Token, wire.Restoring, "")
+	fresh, err := w.Homes.Fresh(w.name, ids)
+	if err != nil {
+		return home.IDs{}, err
+	}
+	if d.Restore != nil {
+		if err := w.fill(ctx, d, ids, fresh); err != nil {
+			return home.IDs{}, errors.Join(err, fresh.Abandon())
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return home.IDs{}, errors.Join(err, fresh.Abandon())
+	}
+	if err := fresh.Commit(d.Token); err != nil {
+		return home.IDs{}, err
+	}
+	return ids, nil
+}
+
+func (w *account) fill(ctx context.Context, d wire.DesiredAccount, ids home.IDs, fresh *home.Fresh) error {
+	if d.Repository == nil {
+		return fmt.Errorf("restore snapshot %s: the leader gave no way to the repository", d.Restore.Short())
+	}
+	began := time.Now()
+	got, err := w.Backups.Restore(ctx, ids, *d.Repository, *d.Restore, "", fresh.Dir)
+	if err != nil {
+		return fmt.Errorf("restore snapshot %s: %w", d.Restore.Short(), err)
+	}
+	w.Log.Info("home restored", "account", w.name, "snapshot", d.Restore.Short(), "files", got.Files, "bytes", got.Bytes, "took", time.Since(began))
+	return nil
+}
+
+// start makes the container and connects it before any program of the account runs.
+func (w *account) start(ctx context.Context, spec container.Spec) error {
+	pid, err := w.Containers.Create(ctx, spec)
+	if err == nil {
+		err = w.Network.Attach(ctx, w.name, pid, spec.Account.Addresses)
+	}
+	if err == nil {
+		err = w.Containers.Start(ctx, w.name)
+	}
+	if err != nil {
+		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		return errors.Join(err, w.Containers.Stop(cleaning, w.name), w.Network.Detach(cleaning, w.name))
+	}
+	return nil
+}
+
+// stop ends whatever runs here under a token up to d.Token. The route goes first, so that traffic goes elsewhere
+// before the programs end; but programs end also when the guard does not answer. The gate is held.
+func (w *account) stop(ctx context.Context, d wire.DesiredAccount) error {
+	w.cancelTask("the account was stopped")
+	c, there, err := w.Containers.State(ctx, w.name)
+	if err != nil {
+		return err
+	}
+	addresses := slices.Concat(d.Account.Addresses, c.Addresses)
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	var routes error
+	withdrawing, cancel := context.WithTimeout(ctx, withdrawWithin)
+	defer cancel()
+	for _, address := range slices.Compact(addresses) {
+		if err := w.Router.Withdraw(withdrawing, address, w.name, d.Token); err != nil {
+			routes = errors.Join(routes, fmt.Errorf("withdraw %s: %w", address, err))
+		}
+	}
+	if there {
+		if err := w.Containers.Stop(ctx, w.name); err != nil {
+			return errors.Join(routes, err)
+		}
+	}
+	w.watched, w.died = 0, false
+	if err := errors.Join(routes, w.Network.Detach(ctx, w.name), w.awaitTask(ctx)); err != nil {
+		return err
+	}
+	// On disk before it is told: from here on this token never starts again.
+	if err := w.journal.fence(w.name, func(f *fence) { f.Stopped = true }); err != nil {
+		return err
+	}
+	if !d.SetAside {
+		w.observe(w, d.Token, wire.Stopped, "")
+		return nil
+	}
+	rec, _, err := w.Homes.Held(w.name)
+	if err != nil {
+		return err
+	}
+	aside, err := w.Homes.SetAside(w.name)
+	if err != nil {
+		return err
+	}
+	if aside != "" {
+		w.Log.Info("home set aside", "account", w.name, "token", rec.Token.String(), "path", aside)
+	}
+	w.observe(w, d.Token, wire.SetAside, "")
+	return nil
+}
+
+// freeze takes the moment of a view: programs stand still while the filesystem takes its snapshot, and go on in any
+// case. It returns the time before which everything that was written is in the view.
+func (w *account) freeze(ctx context.Context, view *home.View) (at time.Time, err error) {
+	if err := w.lock(ctx); err != nil {
+		return time.Time{}, err
+	}
+	defer w.unlock()
+	c, there, err := w.Containers.State(ctx, w.name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	at = time.Now()
+	if view.Kind == "btrfs" && there && c.Status == container.Running {
+		// Resumed also when freezing failed or was given up: it may have happened all the same.
+		defer func() { err = errors.Join(err, w.thaw(ctx)) }()
+		if err := w.Containers.Pause(ctx, w.name); err != nil {
+			return time.Time{}, err
+		}
+	}
+	return at, view.Take()
+}
+
+func (w *account) thaw(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	err := w.Containers.Resume(ctx, w.name)
+	if err == nil {
+		return nil
+	}
+	c, there, stateErr := w.Containers.State(ctx, w.name)
+	if stateErr == nil && (!there || c.Status != container.Paused) {
+		return nil // it ended meanwhile, or was never frozen
+	}
+	w.poke() // the next turn finds it frozen and tries again
+	return fmt.Errorf("resume after the snapshot: %w", err)
+}
