@@ -32,21 +32,21 @@ func TestGateway_holdsWhileTheStoreRestarts(t *testing.T) {
 		content := []byte("a lock")
 		path, listed := "locks/"+name(content), `["`+name(content)+`"]`+"\n"
 
-		d.Fault = failing(3, fault)
+		d.Fault = failing(2, fault)
 		if fault.Truncate {
 			d.Fault = nil // an answer to PUT and HEAD has no body to cut
 		}
 		p.want(http.StatusOK, agent, "POST", path, content)
-		d.Fault = failing(3, fault)
+		d.Fault = failing(2, fault)
 		if got := p.want(http.StatusOK, agent, "GET", "locks/", nil); string(got.body) != listed {
 			t.Errorf("list: got %s, want %s", got.body, listed)
 		}
 		if !fault.Truncate {
-			d.Fault = failing(3, fault)
+			d.Fault = failing(2, fault)
 			p.want(http.StatusOK, agent, "HEAD", path, nil)
-			d.Fault = failing(3, fault)
+			d.Fault = failing(2, fault)
 			p.want(http.StatusOK, agent, "GET", path, nil)
-			d.Fault = failing(3, fault)
+			d.Fault = failing(2, fault)
 			p.want(http.StatusOK, agent, "DELETE", path, nil)
 		}
 	}
@@ -241,11 +241,9 @@ func TestGateway_silentClient(t *testing.T) {
 	p := newPlatform(t, store)
 	p.gateway.BodyIdle = 50 * time.Millisecond
 	p.grant(writable)
-	answered := make(chan struct{})
 	got, err := upload(t, p, pattern(7, 20*withheld), func(*io.PipeWriter) bool {
 		return false // and nothing more
 	})
-	close(answered)
 	if err == nil && got.status != http.StatusBadRequest {
 		t.Errorf("got %d, want it broken off", got.status)
 	}
@@ -281,7 +279,7 @@ func TestGateway_views(t *testing.T) {
 
 	now.Store(int64(16 * time.Minute))
 	p.want(http.StatusServiceUnavailable, agent, "GET", path, nil)
-	p.want(http.StatusServiceUnavailable, agent, "DELETE", lock, nil)
+	p.want(http.StatusForbidden, agent, "DELETE", lock, nil)
 
 	// It counts from when the view was asked for, not from when it came.
 	p.gateway.SetView(View{Grants: []Grant{writable}, At: time.Now().Add(-2 * time.Minute)}) // asked before the one we have

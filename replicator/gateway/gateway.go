@@ -16,7 +16,7 @@ import (
 // Gateway is the http.Handler. Only Store has to be set; a zero duration means its default. It has no view of the
 // grants, and so refuses everything, until SetView.
 type Gateway struct {
-	Site  string
+	Site  string // for the log
 	Store Store
 	Log   *slog.Logger
 	// OnSnapshot hears of each snapshot that is safely stored, before restic does. It is called on the request's
@@ -183,7 +183,7 @@ func (g *Gateway) log() *slog.Logger {
 	if g.Log == nil {
 		return slog.New(slog.DiscardHandler)
 	}
-	return g.Log
+	return g.Log.With("site", g.Site)
 }
 
 // NewServer makes the HTTP server round a Gateway. Config is what identity.Credentials.Server(identity.Agent) gives. A
@@ -196,7 +196,7 @@ func NewServer(addr string, config *tls.Config, g *Gateway) *http.Server {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(g.log().Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(g.log().Handler(), slog.LevelInfo),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          100,
 			MaxReceiveBufferPerConnection: 8 << 20,

@@ -259,7 +259,7 @@ func TestGateway_objects(t *testing.T) {
 			if protocol != "h2" {
 				agent = p.client(cert, key, protocol)
 			}
-			for i, size := range []int{0, 1, withheld - 1, withheld, withheld + 1, 2*withheld + 17, 5 << 20} {
+			for i, size := range []int{0, 1, withheld - 1, withheld, withheld + 1, 2*withheld + 17, 1 << 20} {
 				content := pattern(byte(i), size)
 				for _, f := range []folder{data, index, snapshots, locks} {
 					path := string(f) + "/" + name(content)

@@ -58,12 +58,10 @@ func newClient(t testing.TB, p *platform, c replicator.StoreConfig) *client {
 func home(t testing.TB, megabytes int) string {
 	t.Helper()
 	dir := t.TempDir()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // content for a test
+	random := rand.NewChaCha8([32]byte{1})
 	for i := range megabytes {
 		b := make([]byte, 1<<20)
-		for j := range b {
-			b[j] = byte(random.Uint32())
-		}
+		random.Read(b) //nolint:errcheck // it never fails
 		put(t, filepath.Join(dir, fmt.Sprintf("files/%d/blob-%d", i%3, i)), b)
 	}
 	put(t, filepath.Join(dir, "files/www/index.html"), []byte("<h1>hello</h1>"))

@@ -90,7 +90,11 @@ func (g *Gateway) judge(server string, t target, n need) *refusal {
 	case !known:
 		return &refusal{http.StatusServiceUnavailable, "no view of the grants yet"}
 	case n != toWrite && age > cmp.Or(g.ReadFor, 15*time.Minute), n == toWrite && age > cmp.Or(g.FreshFor, time.Minute):
-		return &refusal{http.StatusServiceUnavailable, fmt.Sprintf("view of the grants is %s old", age.Round(time.Second))}
+		status := http.StatusServiceUnavailable
+		if n == toUnlock {
+			status = http.StatusForbidden // restic would try for minutes after its snapshot is safe
+		}
+		return &refusal{status, fmt.Sprintf("view of the grants is %s old", age.Round(time.Second))}
 	case !granted:
 		return &refusal{http.StatusForbidden, "no grant for this account, server and token"}
 	case !write && n != toRead:
