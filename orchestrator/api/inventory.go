@@ -8,6 +8,7 @@ import (
 
 	"drp/orchestrator"
 	"drp/orchestrator/inventory"
+	"drp/raftstore/identity"
 	"drp/raftstore/state"
 )
 
@@ -115,6 +116,9 @@ func (s *Server) getAccount(ctx context.Context, in *named) (*entity[AccountDeta
 	d := AccountDetail{Account: shown(a), Assignment: v.Assignment(name), Backup: v.BackupStatus(name)}
 	if r := v.Repository(name); r != nil {
 		d.Home = &r.Home
+		if callerOf(ctx).Role == identity.Operator {
+			d.SealedPassword = r.SealedPassword
+		}
 	}
 	for _, site := range v.Sites() {
 		if r := v.Replication(name, site.Name); r != nil {

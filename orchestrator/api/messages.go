@@ -25,11 +25,14 @@ type ApplyResponse struct {
 
 // AccountDetail is everything about one account but its snapshots.
 type AccountDetail struct {
-	Account      *state.Account       `json:"account"`
-	Assignment   *state.Assignment    `json:"assignment,omitempty"`
-	Home         *state.Home          `json:"home,omitempty"`
-	Backup       *state.BackupStatus  `json:"backup,omitempty"`
-	Replications []*state.Replication `json:"replications,omitempty"`
+	Account    *state.Account    `json:"account"`
+	Assignment *state.Assignment `json:"assignment,omitempty"`
+	Home       *state.Home       `json:"home,omitempty"`
+	// SealedPassword opens with a coordinator's key or an offline one alone (age). Operators see it: with the offline key
+	// and restic it is enough to read the repository when nothing else is left.
+	SealedPassword []byte               `json:"sealed_password,omitempty"`
+	Backup         *state.BackupStatus  `json:"backup,omitempty"`
+	Replications   []*state.Replication `json:"replications,omitempty"`
 }
 
 // BackupRequest backs accounts up now: POST /v1/backups.

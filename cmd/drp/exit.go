@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"drp/orchestrator"
+	"drp/orchestrator/api"
+	"drp/orchestrator/inventory"
+	"drp/raftstore/state"
+)
+
+// Exit codes.
+const (
+	codeDone        = 0
+	codeFailed      = 1
+	codeUsage       = 2 // flags, files or names are wrong; nothing was asked of the platform
+	codeRefused     = 3
+	codeUnreachable = 4 // no coordinator answers or leads, or nobody knows what became of the request
+	codeRun         = 5 // a run failed, in whole or in part
+)
+
+// usageError is wrong input.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// runError is a run that did not do all of its work.
+type runError struct{ message string }
+
+func (e *runError) Error() string { return e.message }
+
+// exitCode is the table from error to exit code.
+func exitCode(err error) int {
+	var usage usageError
+	var run *runError
+	switch {
+	case err == nil:
+		return codeDone
+	case errors.As(err, &run):
+		return codeRun
+	case errors.As(err, &usage):
+		return codeUsage
+	}
+	for _, row := range []struct {
+		err  error
+		code int
+	}{
+		{orchestrator.ErrUnknownOutcome, codeUnreachable},
+		{orchestrator.ErrNotLeader, codeUnreachable},
+		{api.ErrNoLeader, codeUnreachable},
+		{api.ErrUnreachable, codeUnreachable},
+		{api.ErrUnauthenticated, codeRefused},
+		{api.ErrForbidden, codeRefused},
+		{orchestrator.ErrRefused, codeRefused},
+		{state.ErrConflict, codeRefused},
+		{state.ErrInvalid, codeUsage},
+		{state.ErrNotFound, codeUsage},
+	} {
+		if errors.Is(err, row.err) {
+			return row.code
+		}
+	}
+	return codeFailed
+}
+
+// printError says what went wrong; errors of input files one per line, as editors like it.
+func printError(w io.Writer, err error) {
+	var refusal *api.Error
+	if errors.As(err, &refusal) && len(refusal.Details) > 0 {
+		inFiles := true
+		for _, d := range refusal.Details {
+			inFiles = inFiles && d.File != ""
+		}
+		for _, d := range refusal.Details {
+			fmt.Fprintln(w, clean(d.String()))
+		}
+		if inFiles {
+			return
+		}
+	}
+	var inFile inventory.Errors
+	if errors.As(err, &inFile) {
+		for _, e := range inFile {
+			fmt.Fprintln(w, clean(e.Error()))
+		}
+		return
+	}
+	fmt.Fprintf(w, "drp: %s\n", clean(err.Error()))
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drp/orchestrator"
+	"drp/orchestrator/api"
+	"drp/raftstore/state"
+)
+
+// manyAccounts is how many accounts are listed one by one. Of more, only those that need a look are.
+const manyAccounts = 100
+
+func newStatusCommand(c *connection) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show the platform: sites, servers, accounts and how well they are protected", Args: cobra.NoArgs,
+		RunE: c.run(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+			report, err := client.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return printJSON(cmd.OutOrStdout(), report)
+			}
+			printStatus(cmd.OutOrStdout(), report, all)
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVar(&all, "all", false, fmt.Sprintf("list every account, even when there are more than %d", manyAccounts))
+	return cmd
+}
+
+func printStatus(w io.Writer, r *orchestrator.StatusReport, all bool) {
+	cluster := "(none yet)"
+	if r.Cluster != nil {
+		cluster = r.Cluster.UUID
+	}
+	fmt.Fprintf(w, "cluster %s, leader %s, %s\n\n", clean(cluster), clean(or(r.Leader)), localTime(r.At))
+	t := newTable("COORDINATOR", "SITE", "ROLE")
+	for _, c := range r.Coordinators {
+		t.add(c.Name, string(c.Site), c.Role)
+	}
+	t.print(w)
+
+	fmt.Fprintln(w)
+	t = newTable("SITE", "GATEWAY", "WORKER")
+	for _, s := range r.Sites {
+		if s.Witness {
+			t.add(string(s.Site), "(witness)", "")
+			continue
+		}
+		t.add(string(s.Site), ago(r.At, s.GatewaySeen), ago(r.At, s.WorkerSeen))
+	}
+	t.print(w)
+
+	fmt.Fprintln(w)
+	t = newTable("SERVER", "SITE", "STATUS", "HEARD", "ACCOUNTS", "MEMORY", "DISK")
+	for _, s := range r.Servers {
+		status := string(s.Status)
+		if status == "" {
+			status = "never seen"
+		}
+		t.add(string(s.Server), string(s.Site), status, ago(r.At, s.LastContact), strconv.Itoa(s.Accounts),
+			size(s.Used.Memory)+" of "+size(s.Capacity.Memory), size(s.Used.Disk)+" of "+size(s.Capacity.Disk))
+	}
+	t.print(w)
+
+	fmt.Fprintln(w)
+	printAccounts(w, r, all)
+	for _, run := range r.Runs {
+		fmt.Fprintf(w, "\nrun %s of %s is %s; see drp run watch %s\n", clean(string(run.ID)), clean(run.Runbook), run.Status, clean(string(run.ID)))
+	}
+}
+
+func printAccounts(w io.Writer, r *orchestrator.StatusReport, all bool) {
+	protected := 0
+	accounts := slices.Clone(r.Accounts)
+	for _, a := range r.Accounts {
+		if a.Protected {
+			protected++
+		}
+	}
+	note := ""
+	if len(accounts) > manyAccounts && !all {
+		accounts = slices.DeleteFunc(accounts, func(a orchestrator.AccountStatus) bool {
+			return a.Protected && a.Phase == "running"
+		})
+		note = fmt.Sprintf("; the %d that need a look are listed, --all lists every one", len(accounts))
+	}
+	fmt.Fprintf(w, "accounts: %d, protected: %d%s\n", len(r.Accounts), protected, note)
+	if len(accounts) == 0 {
+		return
+	}
+	t := newTable("ACCOUNT", "TIER", "SERVER", "PHASE", "SNAPSHOT", "COPIES", "PROTECTED")
+	for _, a := range accounts {
+		phase := or(string(a.Phase))
+		if a.Message != "" {
+			phase += "*"
+		}
+		snapshot := "-"
+		if a.Snapshot != "" {
+			snapshot = short(a.Age.Round(time.Second)) + " old"
+		}
+		why := "yes"
+		if !a.Protected {
+			why = "no: " + a.Why
+		}
+		t.add(string(a.Account), string(a.Tier), or(string(a.Server)), phase, snapshot, or(join[state.SiteName](a.CopiedTo)), why)
+	}
+	t.print(w)
+	for _, a := range accounts {
+		if a.Message != "" {
+			fmt.Fprintf(w, "* %s: %s\n", clean(string(a.Account)), clean(a.Message))
+		}
+	}
+}
