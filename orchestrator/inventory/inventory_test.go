@@ -17,6 +17,8 @@ import (
 	"drp/raftstore/state"
 )
 
+var _ View = (*state.View)(nil)
+
 // valid is a small platform without fault; what is wrong is put in its place by the tests.
 const valid = `kind: provider
 name: example

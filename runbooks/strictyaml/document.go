@@ -72,6 +72,8 @@ func badCharacter(data []byte) (Position, string) {
 			return at, "this is not UTF-8"
 		case r == '\n':
 			at.Line, at.Column = at.Line+1, 0
+		case r == '\r' && i+1 < len(data) && data[i+1] != '\n': // a line break for some readers, and none for others
+			return at, "a carriage return stands in the middle of a line"
 		case r < ' ' && r != '\t' && r != '\r', r == 0x7f, r == '\uFEFF':
 			return at, fmt.Sprintf("the control character %U does not belong in a text file", r)
 		}

@@ -122,6 +122,7 @@ func TestDocuments_BadBytes(t *testing.T) {
 		"a: 1\nbé: x\x00\n":   "a.yaml:2:6: the control character U+0000 does not belong in a text file; save the file as plain UTF-8 text",
 		"a: \"x\\0\"\n":       "a.yaml:1:4: a: the text has a NUL character; remove it",
 		"\ufeffa: \ufeff1\n":  "a.yaml:1:4: the control character U+FEFF does not belong in a text file; save the file as plain UTF-8 text",
+		"a: 1\rb: 1\n":        "a.yaml:1:5: a carriage return stands in the middle of a line; save the file as plain UTF-8 text",
 		"a: 1\n---\nb: [\n":   "a.yaml:3:4: the list that begins here with [ never ends; close it with ]",
 		"a: 1\n...\nb: [\n":   "a.yaml:3:4: the list that begins here with [ never ends; close it with ]",
 		"a: |\n  x\n---\nb [": "a.yaml:4:1: want a mapping, got the text \"b [\"; write it as in {name: value}",
