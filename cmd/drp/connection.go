@@ -31,6 +31,7 @@ type connection struct {
 	certificate, key, authority string
 	tokenFile                   string
 	json                        bool
+	patience                    time.Duration
 	// notice prints one line about the connection itself. Nil: to stderr.
 	notice func(string)
 }
@@ -43,6 +44,7 @@ func (c *connection) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.authority, "authority", os.Getenv("DRP_AUTHORITY"), "`file` with the platform's authority certificate ($DRP_AUTHORITY)")
 	f.StringVar(&c.tokenFile, "token-file", "", "`file` with the token to show ($DRP_TOKEN has a token itself)")
 	f.BoolVar(&c.json, "json", false, "print JSON")
+	f.DurationVar(&c.patience, "patience", patience, "how long to go on asking while no coordinator answers or leads")
 }
 
 // client makes the client that a command asks with.
@@ -60,7 +62,7 @@ func (c *connection) client() (*api.Client, error) {
 		return nil, usageError{err}
 	}
 	client, err := api.NewClient(api.ClientConfig{
-		Coordinators: coordinators, Credentials: credentials, Token: token, Patience: patience, Moved: c.moved,
+		Coordinators: coordinators, Credentials: credentials, Token: token, Patience: c.patience, Moved: c.moved,
 	})
 	if err != nil {
 		return nil, usageError{err}

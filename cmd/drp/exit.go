@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"drp/orchestrator"
 	"drp/orchestrator/api"
@@ -88,5 +89,11 @@ func printError(w io.Writer, err error) {
 		}
 		return
 	}
-	fmt.Fprintf(w, "drp: %s\n", clean(err.Error()))
+	for i, line := range strings.Split(err.Error(), "\n") {
+		if i == 0 {
+			fmt.Fprintf(w, "drp: %s\n", clean(line))
+			continue
+		}
+		fmt.Fprintf(w, "  %s\n", clean(line)) // lists have a fault on each line
+	}
 }

@@ -123,15 +123,28 @@ func (f *failover) carryOut(ctx context.Context, plan *orchestrator.Plan, id sta
 	}
 	view, err := w.until(ctx, id, func(r *state.Run) bool { return r.Status == state.RunWaiting || !r.ConfirmedAt.IsZero() })
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (it is not confirmed yet: drp run cancel %s ends it)", err, id)
 	}
 	if view.Run.ConfirmedAt.IsZero() && !view.Run.Status.Ended() {
 		if err := confirm(ctx, f.client, view.Run, plan.Hash, down); err != nil {
 			w.progress.end()
-			return fmt.Errorf("confirm run %s: %w", id, err)
+			return f.giveUp(ctx, id, err)
 		}
 	}
 	return w.follow(ctx, id)
+}
+
+// giveUp ends a run whose confirmation was refused (a server of the plan answers again): it would stand in the way of
+// the next plan.
+func (f *failover) giveUp(ctx context.Context, id state.RunID, cause error) error {
+	err := fmt.Errorf("confirm run %s: %w", id, cause)
+	if exitCode(cause) != codeRefused {
+		return fmt.Errorf("%w (see drp run status %s)", err, id)
+	}
+	if cancelErr := f.client.CancelRun(ctx, id); cancelErr != nil {
+		return fmt.Errorf("%w (and it could not be cancelled: %w)", err, cancelErr)
+	}
+	return fmt.Errorf("%w (the run was cancelled; nothing was done)", err)
 }
 
 // confirm gives the person's word. A word that was given already, by a request whose answer was lost, counts.

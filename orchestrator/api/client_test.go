@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -222,4 +223,79 @@ func TestClient_ContextEndsWait(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
+}
+
+// A coordinator behind a cut link sends neither answers nor resets.
+func TestTransport_LeavesCutLink(t *testing.T) {
+	r := newRig(t, "par1-c")
+	link := newLink(t, strings.TrimPrefix(r.nodes[0].url, "https://"))
+	client := newPingingClient(clientTLS(r.credentials(t, identity.Agent, "s")), 20*time.Millisecond, 20*time.Millisecond)
+	failed := make(chan error, 1)
+	go func() {
+		res, err := client.Post("https://"+link.address+"/v1/agent/sync", contentJSON, strings.NewReader(`{"server":"s","revision":3,"wait":60000000000}`))
+		if err == nil {
+			err = res.Body.Close()
+		}
+		failed <- err
+	}()
+	r.nodes[0].awaitCall(t)
+	link.cut()
+	if err := <-failed; err == nil {
+		t.Error("got an answer through a cut link")
+	}
+}
+
+// link passes bytes to a coordinator until it is cut; then it swallows them.
+type link struct {
+	address string
+	dead    atomic.Bool
+}
+
+func (l *link) cut() { l.dead.Store(true) }
+
+func newLink(t testing.TB, to string) *link {
+	t.Helper()
+	listener, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &link{address: listener.Addr().String()}
+	var all sync.WaitGroup
+	pipe := func(from, to net.Conn) {
+		defer from.Close()
+		defer to.Close()
+		b := make([]byte, 4096)
+		for {
+			n, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			if l.dead.Load() {
+				continue
+			}
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+	}
+	all.Go(func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				in.Close()
+				return
+			}
+			all.Go(func() { pipe(in, out) })
+			all.Go(func() { pipe(out, in) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		all.Wait()
+	})
+	return l
 }

@@ -39,7 +39,7 @@ func (s *Server) toLeader(w http.ResponseWriter, r *http.Request, rt route, who 
 			writeProblem(w, fmt.Errorf("coordinator %s: %w", s.cfg.Name, orchestrator.ErrNotLeader))
 			return
 		case ok && s.cfg.Peers[name] != "":
-			answer, sent, err := s.ask(r, s.cfg.Peers[name], who.caller, body)
+			answer, sent, err := s.askLeader(r, name, rt, who.caller, body)
 			if err == nil && answer.says("unknown-outcome") && rt.repeatable && reached+1 < maxForwards {
 				err = orchestrator.ErrUnknownOutcome
 			}
@@ -89,6 +89,30 @@ func (a *answer) write(w http.ResponseWriter) {
 	w.WriteHeader(a.status)
 	// An error means that the client has gone.
 	_, _ = w.Write(a.body)
+}
+
+// askLeader is ask, but leaves a leader that was deposed meanwhile: behind a cut link it would hold the request for
+// seconds after the others have elected the next one.
+func (s *Server) askLeader(r *http.Request, name string, rt route, caller Caller, body []byte) (*answer, bool, error) {
+	if !rt.repeatable {
+		return s.ask(r, s.cfg.Peers[name], caller, body)
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for ctx.Err() == nil {
+			if now, ok := s.cfg.Leader(); ok && now != name {
+				cancel()
+				return
+			}
+			sleep(ctx, leaderLook)
+		}
+	}()
+	a, sent, err := s.ask(r.WithContext(ctx), s.cfg.Peers[name], caller, body)
+	cancel()
+	<-watched
+	return a, sent, err
 }
 
 // ask hands the request to another coordinator. sent is false when nothing of it can have reached anybody.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -198,4 +199,21 @@ func TestServer_BrokenForwardOfWhatMayNotBeRepeated(t *testing.T) {
 	if !errors.Is(err, orchestrator.ErrUnknownOutcome) {
 		t.Errorf("got %v, want %v", err, orchestrator.ErrUnknownOutcome)
 	}
+}
+
+func TestServer_LeavesDeposedLeader(t *testing.T) {
+	r := newRig(t, "par1-c", "par2-c", "par3-c")
+	ctx, cancel := context.WithCancel(t.Context())
+	agent := r.client(t, identity.Agent, "par1-s1", r.nodes[2].url)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Revision 7 is no news to a brain: it holds the request.
+		_, _ = agent.AgentSync(ctx, wire.AgentReport{Server: "par1-s1", Revision: 7, Wait: time.Minute})
+	}()
+	r.nodes[0].awaitCall(t)
+	r.elect("par2-c") // the first one does not notice, and holds on
+	r.nodes[1].awaitCall(t)
+	cancel()
+	<-done
 }

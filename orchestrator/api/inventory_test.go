@@ -74,6 +74,13 @@ func TestClient_Inventory(t *testing.T) {
 	if diff := cmp.Diff(want, *detail.Account, compare); diff != "" {
 		t.Errorf("account alone (-want +got):\n%s", diff)
 	}
+	r.nodes[0].brain.Command(state.RepositoryCreate, state.RepositoryCreateData{Account: "guestbook", Site: "par1", SealedPassword: []byte("sealed")})
+	for role, want := range map[identity.Role]string{identity.Support: "", identity.Operator: "sealed"} {
+		d, err := r.client(t, role, "x").Account(ctx, "guestbook")
+		if err != nil || string(d.SealedPassword) != want {
+			t.Errorf("sealed password for %s: got %q, %v, want %q", role, d.SealedPassword, err, want)
+		}
+	}
 	if _, err := c.Account(ctx, "nobody"); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("unknown account: got %v", err)
 	}

@@ -16,6 +16,11 @@ const (
 )
 
 func newHTTPClient(config *tls.Config) *http.Client {
+	return newPingingClient(config, pingAfter, pingLimit)
+}
+
+// newPingingClient closes a connection that was silent for after and then leaves a ping unanswered for limit.
+func newPingingClient(config *tls.Config, after, limit time.Duration) *http.Client {
 	dialer := &net.Dialer{Timeout: connectLimit, KeepAlive: 15 * time.Second}
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -24,7 +29,7 @@ func newHTTPClient(config *tls.Config) *http.Client {
 			TLSClientConfig:     config,
 			TLSHandshakeTimeout: connectLimit,
 			ForceAttemptHTTP2:   true,
-			HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingLimit},
+			HTTP2:               &http.HTTP2Config{SendPingTimeout: after, PingTimeout: limit},
 			IdleConnTimeout:     90 * time.Second,
 			MaxIdleConnsPerHost: 4,
 		},

@@ -25,7 +25,8 @@ type Brain struct {
 	Fail     map[string]error // by method: what it answers instead
 	Report   *orchestrator.StatusReport
 	Plan     *orchestrator.Plan
-	Finish   func(r *state.Run) // how a confirmed run ends; nil: well
+	Finish   func(r *state.Run)            // how a confirmed run ends; nil: well
+	Hook     func(b *Brain, method string) // called under the lock before each answer
 
 	state *state.State
 	index uint64
@@ -66,6 +67,9 @@ func (b *Brain) Command(name state.Name, payload any) {
 func (b *Brain) note(method, by, format string, args ...any) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.Hook != nil {
+		b.Hook(b, method)
+	}
 	if b.Follower {
 		return orchestrator.ErrNotLeader
 	}

@@ -49,6 +49,11 @@ func (b *Brain) find(id state.RunID) *state.Run {
 	return nil
 }
 
+// Confirmed reports, for a Hook, whether a run has been confirmed.
+func (b *Brain) Confirmed() bool {
+	return slices.ContainsFunc(b.runs, func(r *state.Run) bool { return !r.ConfirmedAt.IsZero() })
+}
+
 func clone(r *state.Run) *state.Run {
 	c := *r
 	c.Steps = slices.Clone(r.Steps)

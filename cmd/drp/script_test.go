@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"drp/orchestrator"
+	"drp/orchestrator/api"
+	"drp/orchestrator/api/apitest"
+	"drp/raftstore/identity"
+	"drp/raftstore/state"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"drp": main})
+}
+
+// Each script talks to a platform of its own: two coordinators with one brain, at a.sock and b.sock.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			p, err := startPlatform(env.WorkDir)
+			if err != nil {
+				return err
+			}
+			env.Defer(p.stop)
+			env.Values[platformKey{}] = p
+			env.Setenv("DRP_SOCKET", p.sockets[0]+","+p.sockets[1])
+			env.Setenv("TZ", "UTC")
+			env.Setenv("URL", p.url)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits": exits, "asked": asked, "brain": changeBrain,
+		},
+	})
+}
+
+type platformKey struct{}
+
+type platform struct {
+	brain   *apitest.Brain
+	sockets [2]string
+	url     string // of the first one
+	crash   [2]func()
+	errs    chan error
+}
+
+func startPlatform(dir string) (*platform, error) {
+	a, err := identity.NewAuthority("cluster-a")
+	if err != nil {
+		return nil, err
+	}
+	p := &platform{brain: exampleBrain(), errs: make(chan error, 2)}
+	for i, name := range []string{"a", "b"} {
+		credentials, err := issue(a, dir, identity.Coordinator, name)
+		if err != nil {
+			return nil, err
+		}
+		server, err := api.New(api.Config{
+			API: p.brain, Name: name, Credentials: credentials, LeaderWait: 100 * time.Millisecond,
+			Leader: func() (string, bool) { return name, true },
+			Tokens: func() []*state.APIToken { return nil },
+		})
+		if err != nil {
+			return nil, err
+		}
+		p.sockets[i] = filepath.Join(dir, name+".sock")
+		socket, err := api.ListenSocket(p.sockets[i])
+		if err != nil {
+			return nil, err
+		}
+		tcp, err := net.Listen("tcp", "[::1]:0")
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			p.url = "https://" + tcp.Addr().String()
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if err := server.Serve(ctx, tcp, socket); err != nil {
+				p.errs <- err
+			}
+		}()
+		p.crash[i] = sync.OnceFunc(func() {
+			cancel()
+			<-done
+		})
+	}
+	for _, role := range []identity.Role{identity.Operator, identity.Support} {
+		if _, err := issue(a, dir, role, string(role)); err != nil {
+			return nil, err
+		}
+	}
+	return p, a.Save(dir)
+}
+
+// issue makes a certificate, and leaves it where scripts find it: ROLE.pem, ROLE.key.
+func issue(a *identity.Authority, dir string, role identity.Role, name string) (*identity.Credentials, error) {
+	cert, key, err := a.Issue(role, name, []string{"::1"}, time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(os.WriteFile(filepath.Join(dir, string(role)+".pem"), cert, 0o600), os.WriteFile(filepath.Join(dir, string(role)+".key"), key, 0o600))
+	if err != nil {
+		return nil, err
+	}
+	return identity.New(cert, key, a.CertificatePEM())
+}
+
+func (p *platform) stop() {
+	p.crash[0]()
+	p.crash[1]()
+}
+
+func platformOf(ts *testscript.TestScript) *platform {
+	return ts.Value(platformKey{}).(*platform)
+}
+
+// exits CODE COMMAND…: the command ends with that code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("got exit code %d, want %d", got, want)
+	}
+}
+
+// asked PATTERN: the brain was asked something that matches.
+func asked(ts *testscript.TestScript, neg bool, args []string) {
+	calls := platformOf(ts).brain.Calls()
+	found := false
+	for _, c := range calls {
+		found = found || regexp.MustCompile(args[0]).MatchString(c)
+	}
+	if found == neg {
+		ts.Fatalf("asked %q: got %t in:\n%s", args[0], found, strings.Join(calls, "\n"))
+	}
+}
+
+// brain WHAT: the platform changes.
+func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
+	p := platformOf(ts)
+	kinds := map[string]error{
+		"refused": orchestrator.ErrRefused, "not-found": state.ErrNotFound, "invalid": state.ErrInvalid,
+		"unknown": orchestrator.ErrUnknownOutcome, "not-leader": orchestrator.ErrNotLeader, "internal": errors.New("disk on fire"),
+	}
+	p.brain.Set(func(b *apitest.Brain) {
+		switch args[0] {
+		case "fail": // METHOD KIND
+			b.Fail[args[1]] = fmt.Errorf("what was asked: %w", kinds[args[2]])
+		case "plan-changes": // once, between its showing and the start
+			b.Hook = func(b *apitest.Brain, method string) {
+				if method == "StartRun" && b.Plan.Hash == "hash-1" {
+					next := *b.Plan
+					next.Hash, next.Accounts = "hash-2", next.Accounts[:1]
+					b.Plan = &next
+				}
+			}
+		case "one-fails": // the run brings back one account of two
+			b.Finish = func(r *state.Run) {
+				r.Status, r.Error = state.RunFailed, "1 of 2 accounts did not come back"
+				item := &r.Steps[2].Items[1]
+				item.Status, item.Message, item.RPO, item.RTO = state.StepFailed, "no good answer within 10m: service web: \x1b[31mrefused", 0, 0
+			}
+		case "crash-during-run": // the first coordinator dies while the run is followed
+			b.Hook = func(b *apitest.Brain, method string) {
+				if method == "Run" && b.Confirmed() {
+					go p.crash[0]()
+				}
+			}
+		default:
+			ts.Fatalf("brain %q?", args[0])
+		}
+	})
+}
+
+// exampleBrain is a platform whose site par1 is lost.
+func exampleBrain() *apitest.Brain {
+	b := apitest.NewBrain()
+	room := state.Resources{Memory: 16 << 30, Processes: 1000, CPU: 8, Disk: 1 << 40}
+	var accounts []state.Account
+	for i, name := range []state.AccountName{"guestbook", "shop"} {
+		accounts = append(accounts, state.Account{
+			Name: name, Tier: state.Gold, Policy: "hourly", Plan: state.Resources{Memory: 256 << 20, Processes: 100, CPU: 0.5, Disk: 1 << 30},
+			Addresses: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("2001:db8:a::10%d", i))},
+			Services: []state.Service{{Name: "web", Command: []string{"php", "-S", "[::]:80"}, Environment: map[string]string{"KEY": "hunter2"},
+				Check: &state.Check{HTTP: "http://[::1]:80/health"}}},
+		})
+	}
+	b.Command(state.InventoryApply, state.InventoryData{
+		Provider: &state.Provider{Name: "example", Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/48")}},
+		Sites: []state.Site{
+			{Name: "par1", Gateways: []string{"https://[2001:db8:f001::30]:7460"}, Store: &state.Store{Endpoint: "http://[2001:db8:f001::40]:7480", Bucket: "drp-par1"}},
+			{Name: "par2", Gateways: []string{"https://[2001:db8:f002::30]:7460"}, Store: &state.Store{Endpoint: "http://[2001:db8:f002::40]:7480", Bucket: "drp-par2"}},
+			{Name: "par3", Witness: true},
+		},
+		Servers:  []state.Server{{Name: "par1-s1", Site: "par1", Rack: "r1", Capacity: room}, {Name: "par2-s1", Site: "par2", Capacity: room}},
+		Policies: []state.Policy{{Name: "hourly", Schedule: "0 * * * *", Replicas: []state.SiteName{"par1", "par2"}, RPO: 90 * time.Minute, Retention: 720 * time.Hour}},
+		Accounts: accounts,
+	})
+	b.Plan = &orchestrator.Plan{
+		Scope: orchestrator.Scope{Site: "par1"}, At: apitest.Start, Hash: "hash-1",
+		Silent: []orchestrator.PlanServer{{Server: "par1-s1", Status: state.Down, LastContact: apitest.Start.Add(-40 * time.Second), Accounts: 2}},
+		Accounts: []orchestrator.PlanAccount{
+			{Account: "guestbook", Tier: state.Gold, From: "par1-s1", To: "par2-s1", Snapshot: "0123456789abcdef", ReadAt: "par2", Loss: 12 * time.Second, Addresses: accounts[0].Addresses},
+			{Account: "shop", Tier: state.Gold, From: "par1-s1", To: "par2-s1", Snapshot: "fedcba9876543210", ReadAt: "par2", Loss: 95 * time.Minute, Addresses: accounts[1].Addresses},
+		},
+	}
+	b.Report = &orchestrator.StatusReport{
+		At: apitest.Start, Cluster: &state.Cluster{UUID: "cluster-a", Incarnation: 1}, Leader: "par2-c",
+		Coordinators: []orchestrator.CoordinatorStatus{{Name: "par1-c", Site: "par1", Role: "follower"}, {Name: "par2-c", Site: "par2", Role: "leader"}},
+		Sites:        []orchestrator.SiteStatus{{Site: "par1"}, {Site: "par2", GatewaySeen: apitest.Start.Add(-2 * time.Second), WorkerSeen: apitest.Start.Add(-3 * time.Second)}, {Site: "par3", Witness: true}},
+		Servers: []orchestrator.ServerReport{
+			{Server: "par1-s1", Site: "par1", Status: state.Down, LastContact: apitest.Start.Add(-40 * time.Second), Accounts: 2, Used: state.Resources{Memory: 512 << 20, Disk: 2 << 30}, Capacity: room},
+			{Server: "par2-s1", Site: "par2", Status: state.Up, LastContact: apitest.Start.Add(-time.Second), Capacity: room},
+		},
+		Accounts: []orchestrator.AccountStatus{
+			{Account: "guestbook", Tier: state.Gold, Server: "par1-s1", Site: "par1", Phase: "running", Snapshot: "0123456789abcdef", Age: 52 * time.Second, CopiedTo: []state.SiteName{"par1", "par2"}, Protected: true},
+			{Account: "shop", Tier: state.Gold, Server: "par1-s1", Site: "par1", Phase: "failed", Message: "cannot start: \x1b[2Jno such file", Snapshot: "fedcba9876543210", Age: 95 * time.Minute, CopiedTo: []state.SiteName{"par1", "par2"},
+				Why: "the newest snapshot that every site holds is 1h35m0s old, the objective is 1h30m0s; the last backup failed: repository is locked"},
+		},
+	}
+	return b
+}
