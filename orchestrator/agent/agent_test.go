@@ -314,10 +314,11 @@ func TestAgent_lostHome(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.happened()
-		defer w.agent()()
 		d := run("shop", 1)
 		d.New = false
-		w.want(these(d))
+		w.desired.Accounts = these(d)
+		defer w.agent()()
+		w.settle()
 		w.expect("a lost home")
 		w.expectTold("shop", "1.1 failed")
 	})

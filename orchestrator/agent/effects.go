@@ -88,7 +88,7 @@ func (w *account) restoreFiles(ctx context.Context, t wire.DesiredTask) (*wire.T
 	if err != nil {
 		return nil, errors.Join(err, beside.Abandon())
 	}
-	got, err := w.Backups.Restore(ctx, rec.IDs, t.Repository, task.Restore.Snapshot, from, beside.Dir)
+	got, err := w.Backups.Restore(ctx, rec.IDs, t.Repository, task.Restore.Snapshot, from, beside.Into)
 	if err == nil {
 		err = ctx.Err()
 	}

@@ -366,7 +366,7 @@ func (w *world) Backup(ctx context.Context, account state.AccountName, _ home.ID
 	return Saved{ID: state.SnapshotID(fmt.Sprintf("%064x", len(account))), Files: 1, Bytes: 2}, nil
 }
 
-func (w *world) Restore(ctx context.Context, _ home.IDs, _ wire.RepositoryAccess, from state.SnapshotID, path string, into *os.File) (Restored, error) {
+func (w *world) Restore(ctx context.Context, _ home.IDs, _ wire.RepositoryAccess, from state.SnapshotID, path string, into home.Within) (Restored, error) {
 	w.mu.Lock()
 	w.do("restore %s %q", from, path)
 	hold := w.restores[from]
@@ -378,5 +378,5 @@ func (w *world) Restore(ctx context.Context, _ home.IDs, _ wire.RepositoryAccess
 			return Restored{}, ctx.Err()
 		}
 	}
-	return Restored{Files: 1}, os.WriteFile(fmt.Sprintf("/proc/self/fd/%d/restored", into.Fd()), []byte(from), 0o644)
+	return Restored{Files: 1}, os.WriteFile(filepath.Join(into.Path(), "restored"), []byte(from), 0o644)
 }

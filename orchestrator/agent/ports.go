@@ -56,7 +56,7 @@ type Backups interface {
 	Backup(ctx context.Context, account state.AccountName, ids home.IDs, repo wire.RepositoryAccess, view *os.File, at time.Time) (Saved, error)
 	// Restore writes what lies in path of the account's home as of the snapshot ("": all of it) into an empty
 	// directory.
-	Restore(ctx context.Context, ids home.IDs, repo wire.RepositoryAccess, from state.SnapshotID, path string, into *os.File) (Restored, error)
+	Restore(ctx context.Context, ids home.IDs, repo wire.RepositoryAccess, from state.SnapshotID, path string, into home.Within) (Restored, error)
 }
 
 // Saved is a backup that is whole.

@@ -34,7 +34,7 @@ type Restic struct {
 	Log         *slog.Logger
 }
 
-// In the child: the program and the directory.
+// In the child: the program, and the directory that it works in.
 const (
 	programInChild   = "/proc/self/fd/3"
 	directoryInChild = "/proc/self/fd/4"
@@ -60,13 +60,13 @@ func (r *Restic) Backup(ctx context.Context, account state.AccountName, ids home
 		return Saved{}, fmt.Errorf("%w: %s: snapshot %s lacks them", err, strings.Join(sum.Unreadable, ", "), state.SnapshotID(sum.SnapshotID).Short())
 	}
 	if err != nil {
-		return Saved{}, err
+		return Saved{}, explain(err)
 	}
 	return Saved{ID: state.SnapshotID(sum.SnapshotID), Files: sum.Files, Bytes: sum.Bytes}, nil
 }
 
 // Restore is part of Backups. When at is a file, it comes alone into the directory; a directory's content does.
-func (r *Restic) Restore(ctx context.Context, ids home.IDs, access wire.RepositoryAccess, from state.SnapshotID, at string, into *os.File) (Restored, error) {
+func (r *Restic) Restore(ctx context.Context, ids home.IDs, access wire.RepositoryAccess, from state.SnapshotID, at string, into home.Within) (Restored, error) {
 	repo, err := r.repository(ctx, access)
 	if err != nil {
 		return Restored{}, err
@@ -76,9 +76,9 @@ func (r *Restic) Restore(ctx context.Context, ids home.IDs, access wire.Reposito
 		return Restored{}, fmt.Errorf("open restic: %w", err)
 	}
 	defer program.Close()
-	run := r.runner(ids, program, into)
+	run := r.runner(ids, program, into.Parent)
 	// No lock: the snapshot's home is fenced or is this account's own, and what is pruned is kept for a time.
-	options := restic.RestoreOptions{Snapshot: string(from), Subpath: path.Join("/files", at), Target: directoryInChild, NoLock: true}
+	options := restic.RestoreOptions{Snapshot: string(from), Subpath: path.Join("/files", at), Target: path.Join(directoryInChild, into.Name), NoLock: true}
 	got, err := run.Restore(ctx, repo, options)
 	if at != "" && errors.Is(err, restic.ErrFailed) && ctx.Err() == nil {
 		options.Subpath = path.Join("/files", path.Dir(at))
@@ -92,9 +92,22 @@ func (r *Restic) Restore(ctx context.Context, ids home.IDs, access wire.Reposito
 		}
 	}
 	if err != nil {
-		return Restored{}, err
+		return Restored{}, explain(err)
 	}
 	return Restored{Files: got.Files, Bytes: got.Bytes}, nil
+}
+
+// explain adds the first thing that restic complained of: its last word is often only a count.
+func explain(err error) error {
+	var said *restic.Error
+	if !errors.As(err, &said) {
+		return err
+	}
+	first, _, _ := strings.Cut(said.Tail, "\n")
+	if first == "" || first == said.Message {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, first)
 }
 
 // literal makes a file name a pattern that matches it alone.

@@ -18,6 +18,7 @@ type taskBoard struct {
 	wanted  map[state.TaskID]wire.DesiredTask
 	results map[state.TaskID]wire.TaskReport // of wanted ones only
 	later   map[state.TaskID]bool            // cannot begin as things are
+	round   int                              // grows when things have changed, so that no change is missed
 	backups int                              // that may still begin
 	base    context.Context
 	running *sync.WaitGroup
@@ -25,8 +26,10 @@ type taskBoard struct {
 
 // runningTask is the one task of an account that is under way.
 type runningTask struct {
-	cancel context.CancelCauseFunc
-	done   chan struct{}
+	cancel  context.CancelCauseFunc
+	done    chan struct{}
+	round   int  // of the board when it began
+	limited bool // it counts as one of the backups
 }
 
 // errAnswered ends a task whose answer is the cause itself.
@@ -69,6 +72,7 @@ func (a *Agent) setTasks(list []wire.DesiredTask) {
 func (a *Agent) reconsider() {
 	a.held.Lock()
 	clear(a.held.tasks.later)
+	a.held.tasks.round++
 	a.held.Unlock()
 	a.kick()
 }
@@ -106,29 +110,29 @@ func (a *Agent) kick() {
 			b.backups--
 		}
 		ctx, cancel := context.WithCancelCause(b.base)
-		done := make(chan struct{})
-		w.task = &runningTask{cancel: cancel, done: done}
-		b.running.Go(func() { w.runTask(ctx, t, done, limited) })
+		w.task = &runningTask{cancel: cancel, done: make(chan struct{}), round: b.round, limited: limited}
+		running := w.task
+		b.running.Go(func() { w.runTask(ctx, t, running) })
 	}
 }
 
 // runTask does one task and notes the answer. w.task is this one until it ends.
-func (w *account) runTask(ctx context.Context, t wire.DesiredTask, done chan struct{}, limited bool) {
+func (w *account) runTask(ctx context.Context, t wire.DesiredTask, running *runningTask) {
 	result, err := w.answer(ctx, t)
 	w.held.Lock()
 	if result == nil {
-		w.held.tasks.later[t.Task.ID] = true
+		w.held.tasks.later[t.Task.ID] = err != nil || running.round == w.held.tasks.round
 	} else if _, wanted := w.held.tasks.wanted[t.Task.ID]; wanted {
 		w.held.tasks.results[t.Task.ID] = *result
 		w.news()
 	}
-	w.task.cancel(nil)
+	running.cancel(nil)
 	w.task = nil
-	if limited {
+	if running.limited {
 		w.held.tasks.backups++
 	}
 	w.held.Unlock()
-	close(done)
+	close(running.done)
 	if err != nil {
 		w.Log.Error("task has no answer yet", "task", t.Task.ID, "account", w.name, "error", err)
 	}

@@ -133,7 +133,7 @@ func (w *account) fill(ctx context.Context, d wire.DesiredAccount, ids home.IDs,
 		return fmt.Errorf("restore snapshot %s: the leader gave no way to the repository", d.Restore.Short())
 	}
 	began := time.Now()
-	got, err := w.Backups.Restore(ctx, ids, *d.Repository, *d.Restore, "", fresh.Dir)
+	got, err := w.Backups.Restore(ctx, ids, *d.Repository, *d.Restore, "", fresh.Into)
 	if err != nil {
 		return fmt.Errorf("restore snapshot %s: %w", d.Restore.Short(), err)
 	}

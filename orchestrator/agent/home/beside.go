@@ -30,15 +30,16 @@ const (
 // directory that belongs to the host's root and that nobody of the account can enter, it is reached by descriptors,
 // and one rename, which replaces nothing, puts it into its place.
 type Beside struct {
-	// Dir is the empty directory to fill, open.
-	Dir *os.File
-	// Placed is true when this task's directory is in its place already; then there is nothing to do, and Dir is nil.
+	// Into is the empty directory to fill, owned by the account's root.
+	Into Within
+	// Placed is true when this task's directory is in its place already; then there is nothing to do.
 	Placed bool
 
 	home   *os.File
 	parent *os.File // of the target
 	target string   // last element
-	closed *os.File // the root-owned directory
+	closed *os.File // the directory that nobody of the account can enter
+	dir    *os.File // what is filled
 	work   string   // its name in the home
 	ids    IDs
 	task   string
@@ -101,13 +102,24 @@ func (b *Beside) begin(homePath, parent string) error {
 	if owner, err := ownerOf(b.closed); err != nil || owner != 0 {
 		return fmt.Errorf("%s was replaced by the account", b.work)
 	}
-	if err := unix.Mkdirat(int(b.closed.Fd()), "data", 0o700); err != nil {
+	// closed/through/data: the account's root gets to data from through, and to through from nowhere.
+	if err := unix.Mkdirat(int(b.closed.Fd()), "through", 0o700); err != nil {
 		return err
 	}
-	if b.Dir, err = beneath(b.closed, "data"); err != nil {
+	b.Into.Name = "data"
+	if b.Into.Parent, err = beneath(b.closed, "through"); err != nil {
 		return err
 	}
-	return b.Dir.Chown(b.ids.Host(0), b.ids.Host(0))
+	if err := b.Into.Parent.Chmod(0o711); err != nil {
+		return err
+	}
+	if err := unix.Mkdirat(int(b.Into.Parent.Fd()), b.Into.Name, 0o700); err != nil {
+		return err
+	}
+	if b.dir, err = beneath(b.Into.Parent, b.Into.Name); err != nil {
+		return err
+	}
+	return b.dir.Chown(b.ids.Host(0), b.ids.Host(0))
 }
 
 // Place puts the filled directory into its place, owned by the account's ordinary user.
@@ -120,19 +132,19 @@ func (b *Beside) Place() error {
 }
 
 func (b *Beside) place() error {
-	if err := b.Dir.Chown(b.ids.Host(User), b.ids.Host(User)); err != nil {
+	if err := b.dir.Chown(b.ids.Host(User), b.ids.Host(User)); err != nil {
 		return err
 	}
-	if err := b.Dir.Chmod(0o750); err != nil {
+	if err := b.dir.Chmod(0o750); err != nil {
 		return err
 	}
-	if err := unix.Fsetxattr(int(b.Dir.Fd()), taskMark, []byte(b.task), 0); err != nil {
+	if err := unix.Fsetxattr(int(b.dir.Fd()), taskMark, []byte(b.task), 0); err != nil {
 		return fmt.Errorf("mark with the task: %w", err)
 	}
-	if err := unix.Syncfs(int(b.Dir.Fd())); err != nil {
+	if err := unix.Syncfs(int(b.dir.Fd())); err != nil {
 		return err
 	}
-	err := unix.Renameat2(int(b.closed.Fd()), "data", int(b.parent.Fd()), b.target, unix.RENAME_NOREPLACE)
+	err := unix.Renameat2(int(b.Into.Parent.Fd()), b.Into.Name, int(b.parent.Fd()), b.target, unix.RENAME_NOREPLACE)
 	if err != nil {
 		return err
 	}
@@ -171,7 +183,7 @@ func (b *Beside) removeWork() error {
 }
 
 func (b *Beside) close() {
-	for _, f := range []*os.File{b.Dir, b.closed, b.parent, b.home} {
+	for _, f := range []*os.File{b.dir, b.Into.Parent, b.closed, b.parent, b.home} {
 		if f != nil {
 			f.Close()
 		}

@@ -167,11 +167,22 @@ func (s *Store) SetAside(account state.AccountName) (string, error) {
 	}
 }
 
+// Within is a directory below an open one. The account's root may pass through Parent, which belongs to the host's
+// root, but it cannot get to Parent by any path: whoever is to work in the directory is handed the descriptor.
+type Within struct {
+	Parent *os.File
+	Name   string
+}
+
+// Path is the directory as this process reaches it.
+func (w Within) Path() string { return fmt.Sprintf("/proc/self/fd/%d/%s", w.Parent.Fd(), w.Name) }
+
 // Fresh is a home that is being made.
 type Fresh struct {
-	// Dir is the empty home, open: the only way in, since its parent is closed to all but root.
-	Dir *os.File
+	// Into is the empty home, owned by the account's root and closed to everybody else.
+	Into Within
 
+	dir     *os.File
 	store   *Store
 	account state.AccountName
 	ids     IDs
@@ -193,20 +204,36 @@ func (s *Store) Fresh(account state.AccountName, ids IDs) (*Fresh, error) {
 	if err := s.makeTree(files); err != nil {
 		return nil, fmt.Errorf("make home of %s: %w", account, err)
 	}
-	f, err := openDir(files)
-	if err != nil {
+	f := &Fresh{store: s, account: account, ids: ids}
+	if err := f.open(dir, files); err != nil {
+		f.close()
 		return nil, fmt.Errorf("make home of %s: %w", account, err)
 	}
-	if err := errors.Join(f.Chown(ids.Host(0), ids.Host(0)), f.Chmod(0o700)); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("make home of %s: %w", account, err)
+	return f, nil
+}
+
+func (f *Fresh) open(parent, files string) (err error) {
+	if f.dir, err = openDir(files); err != nil {
+		return err
 	}
-	return &Fresh{Dir: f, store: s, account: account, ids: ids}, nil
+	f.Into.Name = filepath.Base(files)
+	if f.Into.Parent, err = openDir(parent); err != nil {
+		return err
+	}
+	return errors.Join(f.dir.Chown(f.ids.Host(0), f.ids.Host(0)), f.dir.Chmod(0o700))
+}
+
+func (f *Fresh) close() {
+	for _, d := range []*os.File{f.dir, f.Into.Parent} {
+		if d != nil {
+			d.Close()
+		}
+	}
 }
 
 // Commit makes the home live under the token, once all of it is on disk. There must be no live home.
 func (f *Fresh) Commit(token state.Token) error {
-	defer f.Dir.Close()
+	defer f.close()
 	if err := f.commit(token); err != nil {
 		return fmt.Errorf("make home of %s live: %w", f.account, err)
 	}
@@ -215,10 +242,10 @@ func (f *Fresh) Commit(token state.Token) error {
 
 func (f *Fresh) commit(token state.Token) error {
 	// Programs run as members of the account's group, and none of them owns the top of the home.
-	if err := f.Dir.Chown(f.ids.Host(0), f.ids.Host(User)); err != nil {
+	if err := f.dir.Chown(f.ids.Host(0), f.ids.Host(User)); err != nil {
 		return err
 	}
-	if err := f.Dir.Chmod(0o770); err != nil {
+	if err := f.dir.Chmod(0o770); err != nil {
 		return err
 	}
 	raw, err := json.Marshal(Record{Token: token, IDs: f.ids})
@@ -229,7 +256,7 @@ func (f *Fresh) commit(token state.Token) error {
 	if err := os.WriteFile(filepath.Join(dir, "token"), append(raw, '\n'), 0o600); err != nil {
 		return err
 	}
-	if err := unix.Syncfs(int(f.Dir.Fd())); err != nil {
+	if err := unix.Syncfs(int(f.dir.Fd())); err != nil {
 		return err
 	}
 	live := filepath.Join(f.store.root, string(f.account))
@@ -241,7 +268,7 @@ func (f *Fresh) commit(token state.Token) error {
 
 // Abandon removes it.
 func (f *Fresh) Abandon() error {
-	f.Dir.Close()
+	f.close()
 	return f.store.discard(filepath.Join(f.store.root, freshDir, string(f.account)))
 }
 

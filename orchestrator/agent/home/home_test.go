@@ -2,7 +2,6 @@ package home_test
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -39,9 +38,9 @@ func open(t *testing.T, root string) *home.Store {
 	return s
 }
 
-func write(t *testing.T, dir *os.File, name, content string) {
+func write(t *testing.T, dir home.Within, name, content string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir.Name(), name), []byte(content), 0o640); err != nil {
+	if err := os.WriteFile(filepath.Join(dir.Path(), name), []byte(content), 0o640); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -52,7 +51,7 @@ func make1(t *testing.T, s *home.Store, account state.AccountName, token state.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, f.Dir, "file", token.String())
+	write(t, f.Into, "file", token.String())
 	if err := f.Commit(token); err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +76,8 @@ func TestStore_Fresh(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, f.Dir, "half", "")
-		info, err := f.Dir.Stat()
+		write(t, f.Into, "half", "")
+		info, err := os.Stat(f.Into.Path())
 		if err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("mode while it is filled = %v, %v; want 0700", info.Mode(), err)
 		}
@@ -206,11 +205,11 @@ func TestStore_Beside(t *testing.T) {
 		}
 		t.Run("placed once", func(t *testing.T) {
 			crashed := begin(t, "restored", "t1") // a crash leaves it half done
-			if err := os.WriteFile(reach(crashed.Dir, "half"), nil, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(crashed.Into.Path(), "half"), nil, 0o644); err != nil {
 				t.Fatal(err)
 			}
 			b := begin(t, "restored", "t1")
-			if err := os.WriteFile(reach(b.Dir, "page"), []byte("old"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(b.Into.Path(), "page"), []byte("old"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			if err := b.Place(); err != nil {
@@ -339,11 +338,6 @@ func TestStore_ViewOfDatabase(t *testing.T) {
 			t.Errorf("database in the view: %q, %v; want it whole and without gaps", got, err)
 		}
 	}
-}
-
-// reach names a file in a directory that is only known by its descriptor.
-func reach(dir *os.File, name string) string {
-	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
 func names(t *testing.T, dir string) []string {
