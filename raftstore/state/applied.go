@@ -6,9 +6,8 @@ import (
 	memdb "github.com/hashicorp/go-memdb"
 )
 
-// rememberedCommands is how many results are kept for retries. It is part of what Apply does: all nodes have to
-// agree on it.
-const rememberedCommands = 20_000
+// rememberedAnswers reaches back further than any retry does.
+const rememberedAnswers = 20_000
 
 // applied is the answer that a command got, kept so that a retry gets the same one.
 type applied struct {
@@ -30,12 +29,12 @@ func (a *applied) again(cmd Command) (Result, error) {
 }
 
 // remember writes down the answer, and forgets the oldest one when there are too many.
-func remember(txn *memdb.Txn, index uint64, cmd Command, result Result) error {
+func (s *State) remember(txn *memdb.Txn, index uint64, cmd Command, result Result) error {
 	if cmd.ID == "" {
 		return fmt.Errorf("apply %s at %d: the command has no id", cmd.Name, index)
 	}
 	appliedTable.put(txn, &applied{ID: cmd.ID, Index: index, Name: cmd.Name, Result: result})
-	if n := advance(txn, index, 1); n > rememberedCommands {
+	if n := advance(txn, index, 1); n > s.answers {
 		appliedTable.drop(txn, appliedTable.first(txn, "index"))
 		advance(txn, index, -1)
 	}

@@ -12,7 +12,11 @@ import (
 )
 
 // State is what Raft replicates. One goroutine applies; any number read views meanwhile.
-type State struct{ db *memdb.MemDB }
+type State struct {
+	db *memdb.MemDB
+	// answers is how many of them are kept for retries. It is part of what Apply does: all nodes have the same.
+	answers int
+}
 
 // progress is how far this state is in the log.
 type progress struct {
@@ -30,7 +34,7 @@ func New() *State {
 	if err != nil {
 		panic("state: build tables: " + err.Error()) // the schema is written in this package
 	}
-	return &State{db: db}
+	return &State{db: db, answers: rememberedAnswers}
 }
 
 // View returns the state as it is now. It is cheap and stays as it is.
@@ -148,7 +152,7 @@ func (s *State) Apply(index uint64, cmd Command) (Result, error) {
 		txn = s.db.Txn(true)
 		result = Result{Err: refused}
 	}
-	if err := remember(txn, index, cmd, result); err != nil {
+	if err := s.remember(txn, index, cmd, result); err != nil {
 		return Result{}, err
 	}
 	txn.Commit()

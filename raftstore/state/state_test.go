@@ -95,15 +95,16 @@ func sameRefusal(a, b error) bool {
 
 func TestState_Apply_ForgetsOldestAnswers(t *testing.T) {
 	n := newNode(t)
+	n.state.answers = 10
 	forget := func(i int) Command {
 		return Command{Name: TaskForget, ID: "c" + strconv.Itoa(i), At: epoch, Data: []byte(`{"task":"t"}`)}
 	}
-	for i := range rememberedCommands + 5 {
+	for i := range 15 {
 		n.applyCommand(forget(i))
 	}
 	txn := n.view().txn
-	if got := len(appliedTable.list(txn)); got != rememberedCommands {
-		t.Errorf("got %d answers, want %d", got, rememberedCommands)
+	if got := len(appliedTable.list(txn)); got != 10 {
+		t.Errorf("got %d answers, want %d", got, 10)
 	}
 	if got, want := appliedTable.first(txn, "index").ID, "c5"; got != want {
 		t.Errorf("got the oldest answer of %s, want %s", got, want)
