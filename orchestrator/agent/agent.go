@@ -28,6 +28,8 @@ const (
 	gather    = 100 * time.Millisecond
 	firstWait = time.Second
 	lastWait  = 30 * time.Second
+	// restoresAtOnce keeps a failover of many accounts from taking all memory: each takes about 100 MB.
+	restoresAtOnce = 12
 )
 
 // Agent is one server's agent. All fields but the last are set before Run.
@@ -45,8 +47,9 @@ type Agent struct {
 	Parallel int
 	Log      *slog.Logger
 
-	journal *journal
-	held    held
+	journal  *journal
+	restores chan struct{} // a slot for each restore of a home that is under way
+	held     held
 }
 
 // held is what the agent has in memory. The lock is held for moments only, never while something is done.
@@ -65,6 +68,7 @@ func (a *Agent) run(ctx context.Context) error {
 	defer cancel()
 	a.held.accounts = map[state.AccountName]*account{}
 	a.held.changed = make(chan struct{})
+	a.restores = make(chan struct{}, restoresAtOnce)
 	a.held.tasks = newTaskBoard(max(a.Parallel, 1))
 	a.held.tasks.base, a.held.tasks.running = ctx, &workers
 	if err := a.takeStock(ctx, &workers); err != nil {
@@ -147,7 +151,7 @@ func (a *Agent) news() {
 func (a *Agent) takeStock(ctx context.Context, workers *sync.WaitGroup) error {
 	homes, err := a.Homes.All()
 	if err != nil {
-		return err
+		a.Log.Error("some homes cannot be read; their accounts will say so", "error", err)
 	}
 	running, err := a.Containers.List(ctx)
 	if err != nil {

@@ -34,7 +34,58 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "account-init" {
 		os.Exit(accountinit.Run(os.Args[2]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "agent-with-child" {
+		agentWithChild()
+	}
 	os.Exit(m.Run())
+}
+
+// agentWithChild starts a child as restic is started, prints its pid, and waits for its own end.
+func agentWithChild() {
+	program, err := os.Open("/usr/bin/sleep")
+	if err != nil {
+		panic(err)
+	}
+	dir, err := os.Open("/")
+	if err != nil {
+		panic(err)
+	}
+	run := (&Restic{}).runner(home.IDs{First: 1_600_000_000, Size: 65536}, program, dir)
+	cmd := run.Command(context.Background(), programInChild, "1000")
+	if err := cmd.Start(); err != nil {
+		panic(err)
+	}
+	fmt.Println(cmd.Process.Pid)
+	io.Copy(io.Discard, os.Stdin)
+}
+
+func TestRestic_endsWithItsAgent(t *testing.T) {
+	agent := exec.Command("/proc/self/exe", "agent-with-child")
+	out, err := agent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := agent.StdinPipe(); err != nil { // open until it is killed
+		t.Fatal(err)
+	}
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Fscan(out, &pid); err != nil {
+		t.Fatal(err)
+	}
+	child, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(child)
+	agent.Process.Kill()
+	agent.Wait()
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(child), Events: unix.POLLIN}}, 30_000); n != 1 {
+		unix.PidfdSendSignal(child, unix.SIGKILL, nil, 0)
+		t.Errorf("the child outlived the agent that was killed: %v", err)
+	}
 }
 
 // server is a server with all parts real but the leader and the routes: runc, btrfs, veth, restic.

@@ -132,6 +132,12 @@ func (w *account) fill(ctx context.Context, d wire.DesiredAccount, ids home.IDs,
 	if d.Repository == nil {
 		return fmt.Errorf("restore snapshot %s: the leader gave no way to the repository", d.Restore.Short())
 	}
+	select {
+	case w.restores <- struct{}{}:
+		defer func() { <-w.restores }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	began := time.Now()
 	got, err := w.Backups.Restore(ctx, ids, *d.Repository, *d.Restore, "", fresh.Into)
 	if err != nil {

@@ -30,7 +30,7 @@ const (
 	Running Status = "running"
 	Paused  Status = "paused"
 	Stopped Status = "stopped" // its init has ended
-	Broken  Status = "broken"  // half made: its maker died
+	Broken  Status = "broken"  // half made, since its maker died, or not readable
 )
 
 // State is one container as it is.
@@ -108,8 +108,8 @@ func (r *Runtime) List(ctx context.Context) ([]State, error) {
 	var list []State
 	for _, e := range entries {
 		s, ok, err := r.State(ctx, state.AccountName(e.Name()))
-		if err != nil {
-			return nil, err
+		if err != nil { // one that cannot be read must not hide the others
+			s, ok = State{Account: state.AccountName(e.Name()), Status: Broken}, true
 		}
 		if ok {
 			list = append(list, s)

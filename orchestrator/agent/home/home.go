@@ -120,27 +120,25 @@ func (s *Store) Held(account state.AccountName) (rec Record, ok bool, err error)
 	return rec, true, nil
 }
 
-// All lists the homes that are here, for an agent whose journal was lost.
-func (s *Store) All() (map[state.AccountName]Record, error) {
+// All lists the homes that are here. An error tells of those whose record cannot be read; the others are listed.
+func (s *Store) All() (all map[state.AccountName]Record, unreadable error) {
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
 		return nil, fmt.Errorf("list homes: %w", err)
 	}
-	all := make(map[state.AccountName]Record)
+	all = make(map[state.AccountName]Record)
 	for _, e := range entries {
 		name := state.AccountName(e.Name())
 		if !e.IsDir() || checkName(name) != nil {
 			continue
 		}
 		rec, ok, err := s.Held(name)
-		if err != nil {
-			return nil, err
-		}
 		if ok {
 			all[name] = rec
 		}
+		unreadable = errors.Join(unreadable, err)
 	}
-	return all, nil
+	return all, unreadable
 }
 
 // SetAside moves a home out of the way, untouched, and says where it is. No home: "".
