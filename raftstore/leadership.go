@@ -55,7 +55,7 @@ func (s *Store) establish(l *leadership) {
 	for l.ctx.Err() == nil {
 		term := s.raft.CurrentTerm()
 		ctx, cancel := context.WithTimeout(l.ctx, proposeTimeout)
-		err := await(ctx, func() error { return s.raft.Barrier(proposeTimeout).Error() })
+		err := s.await(ctx, func() error { return s.raft.Barrier(proposeTimeout).Error() })
 		if err == nil && s.raft.CurrentTerm() == term {
 			l.term = term
 			close(l.ready)
@@ -149,7 +149,7 @@ func (s *Store) read(ctx context.Context) (*state.View, error) {
 		return nil, ctx.Err()
 	}
 	view := s.View()
-	if err := await(ctx, func() error { return s.raft.VerifyLeader().Error() }); err != nil {
+	if err := s.await(ctx, func() error { return s.raft.VerifyLeader().Error() }); err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("verify leadership: %w", err)
 		}

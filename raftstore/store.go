@@ -35,6 +35,7 @@ const (
 const (
 	proposeTimeout = 10 * time.Second // where the caller has set no deadline
 	verifyTimeout  = 5 * time.Second
+	drainTimeout   = 2 * time.Second
 )
 
 // Store is one coordinator's part of the replicated state.
@@ -45,6 +46,7 @@ type Store struct {
 	disks io.Closer
 
 	shutdown func() raft.Future // once
+	calls    sync.WaitGroup     // of raft under way; none begins after err is set
 	opened   chan struct{}      // closed when raft is set, or will never be
 	watched  chan struct{}      // closed when the watch over leadership has ended
 
@@ -138,6 +140,7 @@ func (c *Config) voters() raft.Configuration {
 // Close stops this node. The others go on.
 func (s *Store) Close() error {
 	s.end(ErrClosed)
+	s.drain()
 	err := s.shutdown().Error()
 	<-s.watched
 	return errors.Join(err, s.disks.Close())
@@ -164,9 +167,23 @@ func (s *Store) fail(err error) {
 	go func() {
 		<-s.opened
 		if s.shutdown != nil {
+			s.drain()
 			s.shutdown()
 		}
 	}()
+}
+
+// drain waits for calls under way: raft forgets to answer those that it has committed and not applied at its shutdown.
+func (s *Store) drain() {
+	drained := make(chan struct{})
+	go func() {
+		s.calls.Wait()
+		close(drained)
+	}()
+	select {
+	case <-drained:
+	case <-time.After(drainTimeout):
+	}
 }
 
 // Done is closed when the store was closed, or cannot go on; Err tells which.
@@ -196,7 +213,7 @@ func (s *Store) Propose(ctx context.Context, c state.Command) (state.Result, err
 	}
 	deadline, _ := ctx.Deadline()
 	var future raft.ApplyFuture
-	err = await(ctx, func() error {
+	err = s.await(ctx, func() error {
 		future = s.raft.Apply(data, time.Until(deadline))
 		return future.Error()
 	})
@@ -236,9 +253,19 @@ func encode(c state.Command) ([]byte, error) {
 }
 
 // await runs a call of raft's that may block for as long as a disk hangs, and gives up waiting when ctx ends.
-func await(ctx context.Context, call func() error) error {
+func (s *Store) await(ctx context.Context, call func() error) error {
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return s.err
+	}
+	s.calls.Add(1)
+	s.mu.Unlock()
 	done := make(chan error, 1)
-	go func() { done <- call() }()
+	go func() {
+		defer s.calls.Done()
+		done <- call()
+	}()
 	select {
 	case err := <-done:
 		return err
