@@ -1,8 +1,6 @@
 # Two commands matter: make test, make demo. Both install what is missing and build first.
 
 GO       ?= go
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS   = -X main.version=$(VERSION)
 TEST     ?= ./...
 TIMEOUT  ?= 30m
 
@@ -25,7 +23,7 @@ bin/staticcheck: cmd/tools/go.mod cmd/tools/go.sum
 # Static, because it is also the first process of every account's container.
 .PHONY: bin/drp bin/demo
 bin/drp:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/drp
+	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./cmd/drp
 
 bin/demo:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./e2e/demo

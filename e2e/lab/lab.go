@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -359,29 +358,24 @@ func (l *Lab) waitReady(ctx context.Context) error {
 	for _, c := range l.config.Ready {
 		l.config.Progress("waiting for " + c.Name)
 		if err := c.Wait(ctx, l); err != nil {
-			return fmt.Errorf("wait for %s: %w%s", c.Name, err, l.complaints(ctx))
+			l.complain(ctx)
+			return fmt.Errorf("wait for %s: %w", c.Name, err)
 		}
 	}
 	return nil
 }
 
-// complaints adds what services say that do not stay up.
-func (l *Lab) complaints(ctx context.Context) string {
+// complain tells what services said that did not stay up: their logs go with the lab.
+func (l *Lab) complain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	var b strings.Builder
-	for _, h := range l.top.hosts {
-		list, err := l.machines[h.Name].control.Status(ctx)
-		if err != nil {
-			continue // dead, or not booted
-		}
-		for _, s := range list {
+	for _, h := range l.Report(ctx).Hosts {
+		for _, s := range h.Services {
 			if s.Restarts > 0 {
-				fmt.Fprintf(&b, "\n  %s/%s ended %d times (%s): %s", h.Name, s.Name, s.Restarts, s.LastExit, tail(l.paths.serviceLog(h.Name, s.Name)))
+				l.config.Progress(fmt.Sprintf("%s/%s ended %d times (%s): %s", h.Name, s.Name, s.Restarts, s.LastExit, tail(l.paths.serviceLog(h.Name, s.Name))))
 			}
 		}
 	}
-	return b.String()
 }
 
 // Close ends everything and removes it.

@@ -42,12 +42,17 @@ func Accounts() ([]state.Account, error) {
 
 // ApplyAccounts applies accounts.yaml.
 func (p *Platform) ApplyAccounts(ctx context.Context) error {
-	file := filepath.Join(p.Lab.State(), "accounts.yaml")
-	if err := os.WriteFile(file, accountsYAML, 0o644); err != nil {
-		return err
+	return p.Apply(ctx, string(accountsYAML))
+}
+
+// Apply applies an inventory.
+func (p *Platform) Apply(ctx context.Context, inventory string) error {
+	cmd := p.Command(ctx, "apply", "-f", "-")
+	cmd.Stdin = strings.NewReader(inventory)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("drp apply: %w: %s", err, out)
 	}
-	_, err := p.Run(ctx, "apply", "-f", file)
-	return err
+	return nil
 }
 
 // Upload is the customer: it puts an account's program and content into its home, wherever that is now.
@@ -74,9 +79,9 @@ func upload(home string, account state.AccountName) error {
 		return err
 	}
 	owner := int(info.Sys().(*syscall.Stat_t).Uid) + user // the home belongs to the account's own root
-	put := func(name string, data []byte) error {
+	for name, data := range Content(account) {
 		path := filepath.Join(home, name)
-		for dir := filepath.Dir(path); dir != home; dir = filepath.Dir(dir) {
+		for _, dir := range parents(home, path) {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return err
 			}
@@ -87,32 +92,44 @@ func upload(home string, account state.AccountName) error {
 		if err := os.WriteFile(path, data, 0o644); err != nil {
 			return err
 		}
-		return os.Chown(path, owner, owner)
-	}
-	program := Programs[account]
-	root := "homes/" + program
-	err = fs.WalkDir(homes, root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := homes.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return put(strings.TrimPrefix(path, root+"/"), data)
-	})
-	if err != nil || program != "static" {
-		return err
-	}
-	if err := put("www/index.html", fmt.Appendf(nil, "<h1>%s</h1>\n", account)); err != nil {
-		return err
-	}
-	for i := range 20 {
-		if err := put(fmt.Sprintf("www/pictures/%02d.bin", i), picture(account, i)); err != nil {
+		if err := os.Chown(path, owner, owner); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// parents are the folders between home and path, the outermost first.
+func parents(home, path string) []string {
+	var list []string
+	for dir := filepath.Dir(path); dir != home; dir = filepath.Dir(dir) {
+		list = append([]string{dir}, list...)
+	}
+	return list
+}
+
+// Content is what an account's customer uploads: path in the home → bytes.
+func Content(account state.AccountName) map[string][]byte {
+	files := map[string][]byte{}
+	program := Programs[account]
+	root := "homes/" + program
+	err := fs.WalkDir(homes, root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files[strings.TrimPrefix(path, root+"/")], err = homes.ReadFile(path)
+		return err
+	})
+	if err != nil {
+		panic("scenario: read embedded homes: " + err.Error())
+	}
+	if program == "static" {
+		files["www/index.html"] = fmt.Appendf(nil, "<h1>%s</h1>\n", account)
+		for i := range 20 {
+			files[fmt.Sprintf("www/pictures/%02d.bin", i)] = picture(account, i)
+		}
+	}
+	return files
 }
 
 // picture is 64 KiB that no other account has.

@@ -145,22 +145,44 @@ func (p *Platform) answer(request *http.Request) (string, error) {
 
 // CheckCopies runs restic check --read-data straight at a site's store, on each account's repository.
 func (p *Platform) CheckCopies(ctx context.Context, site string, passwords map[string]string) error {
+	for account, password := range passwords {
+		if err := p.restic(ctx, site, account, password, "check", "--read-data"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RestoreByHand restores a snapshot straight from a site's store into a new folder of this machine.
+func (p *Platform) RestoreByHand(ctx context.Context, site, account, password string, id state.SnapshotID, into string) error {
 	store, err := p.Lab.Store(site)
 	if err != nil {
 		return err
 	}
-	for account, password := range passwords {
-		// Inside the data host, since its store listens there; a cache would answer for what the store has lost.
-		out, err := p.Lab.Exec(ctx, store.Host, "env",
-			"AWS_ACCESS_KEY_ID="+store.AccessKey, "AWS_SECRET_ACCESS_KEY="+store.SecretKey, "AWS_DEFAULT_REGION="+store.Region,
-			"RESTIC_PASSWORD="+password, filepath.Join(p.Lab.State(), "bin", "restic"),
-			"--no-cache", "--no-lock", "-r", "s3:"+store.Endpoint+"/"+store.Bucket+"/"+account, "check", "--read-data")
-		if err != nil {
-			return fmt.Errorf("check %s at %s: %w", account, site, err)
-		}
-		if out.Status != 0 {
-			return fmt.Errorf("check %s at %s: exit code %d: %s%s", account, site, out.Status, out.Stdout, out.Stderr)
-		}
+	inside := filepath.Join("/tmp", filepath.Base(into))
+	if err := p.restic(ctx, site, account, password, "restore", string(id), "--target", inside); err != nil {
+		return err
+	}
+	return os.CopyFS(into, os.DirFS(filepath.Join(p.Lab.Root(store.Host), inside)))
+}
+
+// restic runs inside a site's data host, since its store listens there, and without a cache, which would answer for
+// what the store has lost.
+func (p *Platform) restic(ctx context.Context, site, account, password string, args ...string) error {
+	store, err := p.Lab.Store(site)
+	if err != nil {
+		return err
+	}
+	command := append([]string{"env",
+		"AWS_ACCESS_KEY_ID=" + store.AccessKey, "AWS_SECRET_ACCESS_KEY=" + store.SecretKey, "AWS_DEFAULT_REGION=" + store.Region,
+		"RESTIC_PASSWORD=" + password, filepath.Join(p.Lab.State(), "bin", "restic"),
+		"--no-cache", "--no-lock", "-r", "s3:" + store.Endpoint + "/" + store.Bucket + "/" + account}, args...)
+	out, err := p.Lab.Exec(ctx, store.Host, command...)
+	if err != nil {
+		return fmt.Errorf("restic %s of %s at %s: %w", args[0], account, site, err)
+	}
+	if out.Status != 0 {
+		return fmt.Errorf("restic %s of %s at %s: exit status %d: %s%s", args[0], account, site, out.Status, out.Stdout, out.Stderr)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-"""A counter in a file: POST adds one and answers the new value, GET answers it."""
+"""A counter in a file: POST adds one and answers the new value, GET answers it. Each start leaves a line in starts."""
 import http.server
 import os
 import pathlib
@@ -36,4 +36,6 @@ class Server(http.server.HTTPServer):
     address_family = socket.AF_INET6
 
 
+with open(FILE.with_name("starts"), "a") as starts:
+    print("started", file=starts)
 Server(("::", 80), Handler).serve_forever()
