@@ -51,7 +51,7 @@ func (probe) isAction()            {}
 func decide(n now) []action {
 	var actions []action
 	for _, part := range []func(now) []action{
-		statusChanges, reportedOutcomes, firstPlacements, dueBackups, runSteps,
+		statusChanges, reportedOutcomes, firstPlacements, dueBackups, runSteps, endedTasks,
 	} {
 		actions = append(actions, part(n)...)
 	}
@@ -244,4 +244,18 @@ func newBackup(a *state.Assignment, due, at time.Time, by string) state.Task {
 		ID: state.TaskID(id), Kind: state.TaskBackup, Account: a.Account, Server: a.Server, Token: a.Token,
 		Created: at, Due: due, Status: state.TaskPending,
 	}
+}
+
+// endedTasks lets go of tasks whose run has ended: the run's step keeps what they said.
+func endedTasks(n now) []action {
+	var actions []action
+	for _, t := range n.view.Tasks() {
+		if t.Status == state.TaskPending || t.Run == "" {
+			continue
+		}
+		if r := n.view.Run(t.Run); r == nil || r.Status.Ended() {
+			actions = append(actions, propose{state.TaskForget, state.TaskForgetData{Task: t.ID}})
+		}
+	}
+	return actions
 }

@@ -122,13 +122,13 @@ func (p *Platform) Get(ctx context.Context, address netip.Addr, path string) (st
 	if err != nil {
 		return "", err
 	}
-	return p.answer(request)
+	return answer(p.client, request)
 }
 
-func (p *Platform) answer(request *http.Request) (string, error) {
+func answer(client *http.Client, request *http.Request) (string, error) {
 	ctx, cancel := context.WithTimeout(request.Context(), 5*time.Second)
 	defer cancel()
-	response, err := p.client.Do(request.WithContext(ctx))
+	response, err := client.Do(request.WithContext(ctx))
 	if err != nil {
 		return "", err
 	}

@@ -50,20 +50,32 @@ func (p *Platform) Write(ctx context.Context, address netip.Addr, name string) *
 
 func (w *Writer) write(ctx context.Context, p *Platform, address netip.Addr, text string) {
 	sent := time.Now()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://["+address.String()+"]/",
-		strings.NewReader(url.Values{"text": {text}}.Encode()))
-	if err != nil {
-		return
-	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	body, err := p.answer(request)
+	err := p.Post(ctx, p.client, address.String(), text)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil || strings.TrimSpace(body) != text {
+	if err != nil {
 		w.failed++
 		return
 	}
 	w.entries = append(w.entries, Entry{Text: text, Sent: sent, At: time.Now()})
+}
+
+// Post writes one entry into a guestbook, and returns nil when the guestbook has acknowledged it.
+func (p *Platform) Post(ctx context.Context, client *http.Client, address, text string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://["+address+"]/",
+		strings.NewReader(url.Values{"text": {text}}.Encode()))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	body, err := answer(client, request)
+	if err != nil {
+		return err
+	}
+	if got := strings.TrimSpace(body); got != text {
+		return fmt.Errorf("the guestbook acknowledged %q, not %q", got, text)
+	}
+	return nil
 }
 
 // Stop ends the writer and returns what was acknowledged.

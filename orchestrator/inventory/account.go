@@ -74,12 +74,18 @@ func (r *reader) schedule(m strictyaml.Map, zone string) string {
 
 var tiers = []string{string(state.Gold), string(state.Silver), string(state.Bronze)}
 
+// reservedName is a folder beside the homes of a server.
+const reservedName = "aside"
+
 func (r *reader) account(v strictyaml.Value) {
 	m, ok := v.Map("kind", "name", "plan", "tier", "policy", "site", "addresses", "services")
 	if !ok {
 		return
 	}
 	name, at := r.name(m, "account")
+	if v, ok := m.Field("name"); ok && name == reservedName {
+		v.Fail(fmt.Sprintf("account %s: servers keep what they set aside under this name", name), "choose another name")
+	}
 	a := state.Account{Name: state.AccountName(name), Tier: state.Bronze}
 	o := origin{at: at}
 	if m.Require("plan", "plan: {memory: 256MiB, processes: 100, cpu: 1, disk: 1GiB}") {
