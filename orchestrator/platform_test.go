@@ -112,23 +112,7 @@ func (p *platform) now() now {
 	return now{view: p.view(), seen: p.seen.glance(), at: p.at, since: p.since, own: "par2", sites: []state.SiteName{"par1", "par2", "par3"}}
 }
 
-// step decides once and carries the proposals out. It returns what was decided, for the tests to look at.
-func (p *platform) step() []action {
-	p.t.Helper()
-	actions := decide(p.now())
-	for _, a := range actions {
-		switch a := a.(type) {
-		case propose:
-			p.try(a.name, a.payload)
-		case createRepository:
-			p.apply(state.RepositoryCreate, state.RepositoryCreateData{Account: a.account, Site: a.site, SealedPassword: []byte("sealed")})
-		}
-	}
-	p.seen.reset()
-	return actions
-}
-
-// run steps for as long as anything is proposed, keeping the reports.
+// settle decides and carries the proposals out for as long as anything is proposed, keeping the reports.
 func (p *platform) settle() {
 	p.t.Helper()
 	for range 50 {
