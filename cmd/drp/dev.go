@@ -74,14 +74,22 @@ func (d *dev) run(cmd *cobra.Command, _ []string) error {
   In another terminal:
     export DRP_SOCKET=%s
     drp status
-    drp dev status | kill site par1 | cut site par1 --all | heal | exec par1-s1 -- ip addr | fetch http://[2001:db8:a::100]/
+    drp dev%s status | kill site par1 | cut site par1 --all | heal | exec par1-s1 -- ip addr | fetch http://[2001:db8:a::100]/
 
   Sites and servers are in the inventory already; policies and accounts are yours: drp apply -f FILE.
   Logs: %s/logs. Ctrl-C ends it.
-`, short(time.Since(began)), l.Sockets(), l.State())
+`, short(time.Since(began)), l.Sockets(), d.flag(), l.State())
 	<-ctx.Done()
 	fmt.Fprintln(out, "drp dev: ending")
 	return l.Close()
+}
+
+// flag is what the other commands need to find this one.
+func (d *dev) flag() string {
+	if d.state == lab.DefaultState {
+		return ""
+	}
+	return " --state " + d.state
 }
 
 func (d *dev) cleanCommand() *cobra.Command {

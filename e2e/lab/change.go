@@ -69,8 +69,11 @@ func (l *Lab) KillHost(ctx context.Context, name string) error {
 }
 
 func (l *Lab) killHosts(ctx context.Context, hosts []Host) error {
-	l.doing.Lock()
-	defer l.doing.Unlock()
+	done, err := l.change()
+	if err != nil {
+		return err
+	}
+	defer done()
 	for _, h := range hosts {
 		l.machines[h.Name].crash()
 	}
@@ -121,8 +124,11 @@ func (l *Lab) CutSite(_ context.Context, name string, keepUplink bool) error {
 	if err != nil {
 		return err
 	}
-	l.doing.Lock()
-	defer l.doing.Unlock()
+	done, err := l.change()
+	if err != nil {
+		return err
+	}
+	defer done()
 	return l.setCut(s.name, cut{mesh: true, uplink: !keepUplink})
 }
 
@@ -141,8 +147,11 @@ func (l *Lab) Heal(ctx context.Context, names ...string) error {
 	if len(names) == 0 {
 		sites = l.top.sites
 	}
-	l.doing.Lock()
-	defer l.doing.Unlock()
+	done, err := l.change()
+	if err != nil {
+		return err
+	}
+	defer done()
 	for _, s := range sites {
 		_, alive := l.machines[s.router()].process()
 		if err := l.setCut(s.name, cut{uplink: l.currentCuts()[s.name].uplink || !alive}); err != nil {

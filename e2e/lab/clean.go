@@ -19,7 +19,7 @@ import (
 // asks the kernel to be killed when the lab dies. What can be left is a process that could not die then (frozen), a
 // loop device that it held, cgroups and files.
 func Clean(ctx context.Context, state string) error {
-	l, err := acquire(state)
+	l, err := acquire(lockPath, "state in "+state)
 	if err != nil {
 		return err
 	}

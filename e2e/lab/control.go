@@ -139,7 +139,7 @@ func (l *Lab) serveControl(context.Context) error {
 			return
 		}
 		// What was begun is finished, also when the one who asked is gone.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(l.life, 2*time.Minute)
 		defer cancel()
 		if err := l.carryOut(ctx, o); err != nil {
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)

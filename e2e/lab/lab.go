@@ -65,6 +65,9 @@ type Lab struct {
 	machines map[string]*machine
 
 	doing sync.Mutex // one change of hosts or links at a time
+	// life ends with Close: what a person asked for by drp dev's other commands does not hold it up.
+	life context.Context
+	end  context.CancelFunc
 
 	mu     sync.Mutex
 	cuts   map[string]cut
@@ -82,7 +85,7 @@ func Start(ctx context.Context, c Config) (_ *Lab, err error) {
 	if err := newPreflight().check(c); err != nil {
 		return nil, err
 	}
-	lock, err := acquire(c.State)
+	lock, err := acquire(lockPath, "state in "+c.State)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +100,7 @@ func Start(ctx context.Context, c Config) (_ *Lab, err error) {
 		cuts:     make(map[string]cut),
 		wired:    make(map[int]bool),
 	}
+	l.life, l.end = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -378,6 +382,19 @@ func (l *Lab) complain(ctx context.Context) {
 	}
 }
 
+// ErrClosed means that the lab has ended.
+var ErrClosed = errors.New("the lab has ended")
+
+// change begins a change of hosts or links.
+func (l *Lab) change() (done func(), err error) {
+	l.doing.Lock()
+	if l.life.Err() != nil {
+		l.doing.Unlock()
+		return nil, ErrClosed
+	}
+	return l.doing.Unlock, nil
+}
+
 // Close ends everything and removes it.
 func (l *Lab) Close() error {
 	l.mu.Lock()
@@ -390,6 +407,7 @@ func (l *Lab) Close() error {
 	if server != nil {
 		server.Close()
 	}
+	l.end()
 	l.doing.Lock()
 	defer l.doing.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

@@ -33,7 +33,14 @@ func TestMain(m *testing.M) {
 	if state := os.Getenv("DRP_LAB_TEST_HOLD"); state != "" {
 		hold(state)
 	}
-	os.Exit(m.Run())
+	release, err := lab.TakeTurn(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	release()
+	os.Exit(code)
 }
 
 // serve answers every request with the name of its host.
@@ -164,6 +171,7 @@ func TestLab(t *testing.T) {
 	l := start(t)
 	t.Run("every host reaches every other", func(t *testing.T) { testReach(t, l) })
 	t.Run("hosts are apart", func(t *testing.T) { testApart(t, l) })
+	t.Run("orphans are reaped", func(t *testing.T) { testOrphans(t, l) })
 	t.Run("a killed service is started again", func(t *testing.T) { testRestart(t, l) })
 	t.Run("stores", func(t *testing.T) { testStores(t, l) })
 	t.Run("cuts", func(t *testing.T) { testCuts(t, l) })
@@ -227,6 +235,20 @@ func testApart(t *testing.T, l *lab.Lab) {
 	if got, want := run("par1-s1", "touch", "/usr/a"), "Read-only file system"; !strings.Contains(got, want) {
 		t.Errorf("write into the machine: got %q, want …%q", got, want)
 	}
+}
+
+// Whoever loses its parent becomes init's child, and init buries it.
+func testOrphans(t *testing.T, l *lab.Lab) {
+	if _, err := l.Exec(t.Context(), "par1-c", "sh", "-c", "for i in 1 2 3 4 5; do (true &) ; done"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "no zombies", func(ctx context.Context) error {
+		out, err := l.Exec(ctx, "par1-c", "sh", "-c", "cat /proc/[0-9]*/status 2>/dev/null | grep -c '^State:.Z'")
+		if err == nil && strings.TrimSpace(string(out.Stdout)) != "0" {
+			err = fmt.Errorf("%s zombies", out.Stdout)
+		}
+		return err
+	})
 }
 
 func testRestart(t *testing.T, l *lab.Lab) {

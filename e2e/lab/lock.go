@@ -1,36 +1,63 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// lockPath is one for the machine: two labs would share the cgroup parent.
-const lockPath = "/run/drp-dev.lock"
+// Both are one for the machine: two labs would share the cgroup parent.
+const (
+	lockPath = "/run/drp-dev.lock"
+	turnPath = "/run/drp-lab-turn.lock" // of those who would rather wait than be refused
+)
 
 // ErrRunning means that another lab runs on this machine.
 var ErrRunning = errors.New("another drp dev is running")
 
 // lock is held while a lab runs. The kernel frees it with the process, however that ends.
-type lock struct{ file *os.File }
+type lock struct {
+	path string
+	file *os.File
+}
 
-func acquire(state string) (*lock, error) {
+// TakeTurn waits until nobody else has a turn. Test programs that start labs, which go test runs side by side, each
+// take one for all of their tests.
+func TakeTurn(ctx context.Context) (release func(), err error) {
 	for {
-		f, err := os.OpenFile(lockPath, os.O_CREATE|os.O_RDWR, 0o600)
+		l, err := acquire(turnPath, "its turn")
+		if err == nil {
+			return l.release, nil
+		}
+		if !errors.Is(err, ErrRunning) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for a turn: %w", err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func acquire(path, what string) (*lock, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("open lock: %w", err)
 		}
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			holder, _ := os.ReadFile(lockPath)
+			holder, _ := os.ReadFile(path)
 			f.Close()
 			return nil, fmt.Errorf("%w (%s); end that one first", ErrRunning, strings.TrimSpace(string(holder)))
 		}
 		// The one before may have removed the file between our open and our lock: then ours locks nothing.
-		if same, err := sameFile(f, lockPath); err != nil || !same {
+		if same, err := sameFile(f, path); err != nil || !same {
 			f.Close()
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return nil, fmt.Errorf("check lock: %w", err)
@@ -38,11 +65,11 @@ func acquire(state string) (*lock, error) {
 			continue
 		}
 		f.Truncate(0)
-		if _, err := fmt.Fprintf(f, "process %d, state in %s\n", os.Getpid(), state); err != nil {
+		if _, err := fmt.Fprintf(f, "process %d, %s\n", os.Getpid(), what); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("write lock: %w", err)
 		}
-		return &lock{file: f}, nil
+		return &lock{path: path, file: f}, nil
 	}
 }
 
@@ -59,6 +86,6 @@ func sameFile(f *os.File, path string) (bool, error) {
 }
 
 func (l *lock) release() {
-	os.Remove(lockPath)
+	os.Remove(l.path)
 	l.file.Close()
 }

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -100,26 +99,6 @@ func findProgram(program string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("find %s: %w", program, exec.ErrNotFound)
-}
-
-func availableMemory() (int64, error) {
-	f, err := os.Open("/proc/meminfo")
-	if err != nil {
-		return 0, fmt.Errorf("read free memory: %w", err)
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 2 || fields[0] != "MemAvailable:" {
-			continue
-		}
-		n, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read free memory: %w", err)
-		}
-		return n << 10, nil
-	}
-	return 0, fmt.Errorf("read free memory: no MemAvailable in /proc/meminfo")
 }
 
 // freeDisk looks at the nearest directory that exists.
