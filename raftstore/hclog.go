@@ -2,9 +2,11 @@ package raftstore
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"slices"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -32,7 +34,20 @@ func level(l hclog.Level) slog.Level {
 }
 
 func (h *hcLog) Log(l hclog.Level, msg string, args ...any) {
-	h.logger.With("part", h.name).With(h.implied...).Log(context.Background(), level(l), msg, args...)
+	h.logger.With("part", h.name).With(h.implied...).Log(context.Background(), level(l), msg, formatted(args)...)
+}
+
+// formatted carries out what hclog.Fmt only notes.
+func formatted(args []any) []any {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if f, ok := a.(hclog.Format); ok && len(f) > 0 {
+			if verb, ok := f[0].(string); ok {
+				out[i] = fmt.Sprintf(verb, f[1:]...)
+			}
+		}
+	}
+	return out
 }
 
 func (h *hcLog) Trace(string, ...any)          {}

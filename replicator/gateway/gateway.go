@@ -196,7 +196,7 @@ func NewServer(addr string, config *tls.Config, g *Gateway) *http.Server {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(g.log().Handler(), slog.LevelInfo),
+		ErrorLog:          slog.NewLogLogger(g.log().Handler(), slog.LevelDebug),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          100,
 			MaxReceiveBufferPerConnection: 8 << 20,
