@@ -23,7 +23,7 @@ func TestProcessesAreKilledDuringBackups(t *testing.T) {
 	visitor := s.Visit(s.ctx, s.accounts, 100*time.Millisecond)
 	for _, process := range []struct{ host, service string }{
 		{"par1-c", "server"}, {"par2-c", "server"}, {"par3-c", "server"},
-		{"par1-data", "gateway"}, {"par1-data", "store"}, {"par2-data", "worker"}, {"par1-data", "worker"},
+		{"par1-data", "gateway"}, {"par1-data", "s3"}, {"par2-data", "worker"}, {"par1-data", "worker"},
 		{"par1-s1", "agent"}, {"par1-s2", "agent"}, {"par1-s1", "guard"}, {"par1-s2", "guard"},
 	} {
 		t.Run(process.host+" "+process.service, func(t *testing.T) {
