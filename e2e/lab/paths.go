@@ -29,7 +29,6 @@ func (p paths) provisioned(n string) string { return filepath.Join(p.host(n), "p
 func (p paths) keys() string                { return filepath.Join(p.state, "keys") }
 func (p paths) platform() string            { return filepath.Join(p.state, "platform.yaml") }
 func (p paths) marker() string              { return filepath.Join(p.state, ".drp-dev") }
-func (p paths) all() []string               { return []string{p.bin(), p.run(), p.hosts(), p.keys(), p.platform()} }
 func (p paths) hostSocket(n string) string  { return filepath.Join(p.root(n), hostRun, "server.sock") }
 func (p paths) home(n, acc string) string   { return filepath.Join(p.root(n), homes, acc, "home") }
 func (p paths) serviceLog(n, s string) string {
@@ -69,24 +68,29 @@ func (p paths) make(hosts []Host) error {
 	return nil
 }
 
-// remove deletes what make and the lab put there, and nothing else.
+// remove deletes the directory that make marked, with whatever is in it by now. With keepLogs the logs stay, and the
+// mark, so that the next start may remove them.
 func (p paths) remove(keepLogs bool) error {
 	if _, err := os.Stat(p.marker()); err != nil {
 		return nil // not ours, or gone
 	}
-	list := p.all()
-	if !keepLogs {
-		list = append(list, p.logs())
+	entries, err := os.ReadDir(p.state)
+	if err != nil {
+		return fmt.Errorf("read state directory: %w", err)
 	}
-	for _, path := range append(list, p.marker()) {
-		if keepLogs && path == p.marker() {
-			return nil // the logs are still ours to remove later
+	for _, e := range entries {
+		path := filepath.Join(p.state, e.Name())
+		if path == p.marker() || keepLogs && path == p.logs() {
+			continue
 		}
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("remove %s: %w", path, err)
 		}
 	}
-	if err := os.Remove(p.state); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if keepLogs {
+		return nil
+	}
+	if err := os.RemoveAll(p.state); err != nil { // the mark last: a removal that is interrupted can be done again
 		return fmt.Errorf("remove state directory: %w", err)
 	}
 	return nil

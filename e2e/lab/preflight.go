@@ -35,6 +35,7 @@ type preflight struct {
 	memory      func() (available int64, err error)
 	disk        func(dir string) (free int64, err error)
 	filesystems func() ([]byte, error)
+	ipv6        func() bool
 }
 
 func newPreflight() preflight {
@@ -44,6 +45,7 @@ func newPreflight() preflight {
 		memory:      availableMemory,
 		disk:        freeDisk,
 		filesystems: func() ([]byte, error) { return os.ReadFile("/proc/filesystems") },
+		ipv6:        func() bool { _, err := os.Stat("/proc/sys/net/ipv6"); return err == nil },
 	}
 }
 
@@ -68,6 +70,9 @@ func (p preflight) check(c Config) error {
 	}
 	if !strings.Contains(string(list), "\tbtrfs\n") {
 		return fmt.Errorf("the kernel does not know btrfs: run modprobe btrfs")
+	}
+	if !p.ipv6() {
+		return fmt.Errorf("the kernel runs without IPv6: remove ipv6.disable=1 from its command line")
 	}
 	if !filepath.IsAbs(c.State) || strings.HasPrefix(c.State+"/", "/proc/") || strings.HasPrefix(c.State+"/", "/sys/") {
 		return fmt.Errorf("the state directory %q is not an absolute path on a disk", c.State)

@@ -21,6 +21,7 @@ func TestPreflight_check(t *testing.T) {
 		memory:      func() (int64, error) { return 4 << 30, nil },
 		disk:        func(string) (int64, error) { return 10 << 30, nil },
 		filesystems: func() ([]byte, error) { return []byte("nodev\ttmpfs\n\text4\n\tbtrfs\n"), nil },
+		ipv6:        func() bool { return true },
 	}
 	without := func(missing string) func(string) (string, error) {
 		return func(program string) (string, error) {
@@ -46,6 +47,8 @@ func TestPreflight_check(t *testing.T) {
 		},
 			"the kernel does not know btrfs: run modprobe btrfs"},
 		{"nothing built", func(_ *preflight, c *Config) { c.Bin = "/nonexistent" }, "restic is not in /nonexistent: run make build"},
+		{"no IPv6", func(p *preflight, _ *Config) { p.ipv6 = func() bool { return false } },
+			"the kernel runs without IPv6: remove ipv6.disable=1 from its command line"},
 		{"little memory", func(p *preflight, _ *Config) { p.memory = func() (int64, error) { return 1 << 30, nil } },
 			"drp dev needs 2 GiB of free memory, and 1024 MiB are available"},
 		{"little disk", func(p *preflight, _ *Config) { p.disk = func(string) (int64, error) { return 1 << 30, nil } },
