@@ -30,10 +30,8 @@ bin/demo:
 packages:
 	./e2e/install
 
-# The tests of e2e make platforms, one at a time.
 test: packages build
-	$(GO) test -race -timeout $(TIMEOUT) $$($(GO) list ./... | grep -v '^drp/e2e')
-	$(GO) test -race -timeout $(TIMEOUT) -p 1 ./e2e/...
+	$(GO) test -race -timeout $(TIMEOUT) ./...
 
 lint: bin/staticcheck
 	test -z "$$(gofmt -l cmd e2e orchestrator raftstore replicator runbooks)"
