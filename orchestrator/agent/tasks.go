@@ -26,6 +26,7 @@ type taskBoard struct {
 
 // runningTask is the one task of an account that is under way.
 type runningTask struct {
+	id      state.TaskID
 	cancel  context.CancelCauseFunc
 	done    chan struct{}
 	round   int  // of the board when it began
@@ -36,6 +37,9 @@ type runningTask struct {
 type errAnswered struct{ because string }
 
 func (e errAnswered) Error() string { return e.because }
+
+// errUnwanted ends a task that the leader has taken back: it has no answer.
+var errUnwanted = errors.New("the task is no longer wanted")
 
 func newTaskBoard(parallel int) taskBoard {
 	return taskBoard{wanted: map[state.TaskID]wire.DesiredTask{}, results: map[state.TaskID]wire.TaskReport{},
@@ -51,7 +55,8 @@ func (b *taskBoard) reports() []wire.TaskReport {
 	return list
 }
 
-// setTasks takes over the leader's list. A task that is under way and no longer wanted goes on.
+// setTasks takes over the leader's list. A task that is under way and no longer wanted is given up: whatever it still
+// did would be done to an account that went its way without it. Wanted again, it begins again.
 func (a *Agent) setTasks(list []wire.DesiredTask) {
 	a.held.Lock()
 	b := &a.held.tasks
@@ -62,6 +67,14 @@ func (a *Agent) setTasks(list []wire.DesiredTask) {
 	for id := range b.results {
 		if _, ok := b.wanted[id]; !ok {
 			delete(b.results, id)
+		}
+	}
+	for _, w := range a.held.accounts {
+		if w.task == nil {
+			continue
+		}
+		if _, ok := b.wanted[w.task.id]; !ok {
+			w.task.cancel(errUnwanted)
 		}
 	}
 	a.held.Unlock()
@@ -110,7 +123,7 @@ func (a *Agent) kick() {
 			b.backups--
 		}
 		ctx, cancel := context.WithCancelCause(b.base)
-		w.task = &runningTask{cancel: cancel, done: make(chan struct{}), round: b.round, limited: limited}
+		w.task = &runningTask{id: t.Task.ID, cancel: cancel, done: make(chan struct{}), round: b.round, limited: limited}
 		running := w.task
 		b.running.Go(func() { w.runTask(ctx, t, running) })
 	}
@@ -139,7 +152,8 @@ func (w *account) runTask(ctx context.Context, t wire.DesiredTask, running *runn
 	w.kick()
 }
 
-// answer is nil when the task cannot begin yet, or when the agent ends: the next one does it then.
+// answer is nil when the task cannot begin yet, when it was taken back, or when the agent ends: the next one does it
+// then.
 func (w *account) answer(ctx context.Context, t wire.DesiredTask) (*wire.TaskReport, error) {
 	task := t.Task
 	if known, err := w.journal.result(task.ID); known != nil || err != nil {
@@ -158,6 +172,10 @@ func (w *account) answer(ctx context.Context, t wire.DesiredTask) (*wire.TaskRep
 		result, err = w.perform(ctx, t)
 		if w.held.tasks.base.Err() != nil {
 			return nil, nil // not done, not failed: interrupted
+		}
+		if err != nil && errors.Is(context.Cause(ctx), errUnwanted) {
+			w.Log.Info("task given up", "task", task.ID, "kind", task.Kind, "account", task.Account)
+			return nil, nil
 		}
 		var because errAnswered
 		if err != nil && errors.As(context.Cause(ctx), &because) {

@@ -162,6 +162,57 @@ func TestTasks_stopEndsThem(t *testing.T) {
 	})
 }
 
+// A task that the leader takes back is given up, and nothing of it is told. Asked for again, it is done anew.
+func TestTasks_takenBack(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		end := w.agent()
+		w.backups = make(chan struct{})
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		w.happened()
+		w.want(these(run("shop", 1)))
+		if w.concurrent != 0 {
+			t.Error("a backup that nobody wants goes on")
+		}
+		w.expectTold("shop", "1.1 running")
+		w.want(these(run("shop", 1)), backupTask("b2", "shop", 1)) // it holds up nobody
+		w.expect("another one", "backup shop")
+		w.want(these(run("shop", 1)))
+		end()
+		defer w.agent()()
+		close(w.backups)
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		w.expect("wanted again", "backup shop")
+		w.expectAnswer("b1", "done")
+		for _, r := range w.reports {
+			for _, task := range r.Tasks {
+				if task.Error != "" || task.Task != "b1" {
+					t.Errorf("told of a task that was taken back: %+v", task)
+				}
+			}
+		}
+	})
+}
+
+// The same for files: what was written so far is removed.
+func TestTasks_restoreTakenBack(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		defer w.agent()()
+		w.restores["snap"] = make(chan struct{})
+		w.want(these(run("shop", 1)), restoreTask("r1", "www"))
+		w.want(these(run("shop", 1)))
+		left, err := filepath.Glob(filepath.Join(w.dir, "homes/shop/home/.drp*"))
+		if len(left) > 0 || err != nil {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+		if _, err := os.Stat(filepath.Join(w.dir, "homes/shop/home/restored-r1")); err == nil {
+			t.Error("a restore that nobody wants was put into its place")
+		}
+		close(w.restores["snap"])
+		w.want(these(run("shop", 1)), restoreTask("r1", "www"))
+		w.expectAnswer("r1", "done")
+	})
+}
+
 func TestTasks_restoreFiles(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		end := w.agent()
