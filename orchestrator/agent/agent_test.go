@@ -272,6 +272,50 @@ func TestAgent_changedAccount(t *testing.T) {
 	})
 }
 
+// The container that had the old address is gone when the new one comes up: only the guard knows the old route.
+func TestAgent_changedAddressAfterFailedStart(t *testing.T) {
+	old, fresh := netip.MustParseAddr(shopIP), netip.MustParseAddr("2001:db8:a::2")
+	fail := func(w *world, fails bool) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.startFails = fails
+	}
+	bubble(t, func(t *testing.T, w *world) {
+		defer w.agent()()
+		w.want(these(run("shop", 1)))
+		fail(w, true)
+		d := run("shop", 1)
+		d.Account.Plan.Memory = 1 << 30
+		w.want(these(d))
+		w.expectTold("shop", "1.1 failed")
+		d.Account.Addresses = []netip.Addr{fresh}
+		w.want(these(d))
+		fail(w, false)
+		time.Sleep(lastWait + time.Second)
+		synctest.Wait()
+		w.expectTold("shop", "1.1 running")
+		if _, there := w.routes[old]; there || len(w.routes) != 1 {
+			t.Errorf("routes = %v, want that to %s alone", w.routes, fresh)
+		}
+	})
+	t.Run("and then stopped", func(t *testing.T) {
+		bubble(t, func(t *testing.T, w *world) {
+			defer w.agent()()
+			w.want(these(run("shop", 1)))
+			fail(w, true)
+			d := run("shop", 1)
+			d.Account.Plan.Memory = 1 << 30
+			w.want(these(d))
+			d.Run, d.Account.Addresses = false, []netip.Addr{fresh}
+			w.want(these(d))
+			w.expectTold("shop", "1.1 stopped")
+			if len(w.routes) != 0 {
+				t.Errorf("routes = %v, want none", w.routes)
+			}
+		})
+	})
+}
+
 func TestAgent_slowRestore(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		defer w.agent()()

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"drp/orchestrator/agent/container"
+	"drp/orchestrator/agent/guard"
 	"drp/orchestrator/agent/home"
 	"drp/orchestrator/agent/home/hometest"
 	"drp/orchestrator/wire"
@@ -43,7 +44,8 @@ type world struct {
 	containers map[state.AccountName]*fakeContainer
 	nextPid    int
 
-	routes     map[netip.Addr]state.Token
+	routes     map[netip.Addr]guard.Route
+	startFails bool // a container cannot be made
 	guardGone  bool
 	restores   map[state.SnapshotID]chan struct{} // a restore of it waits for the channel
 	backups    chan struct{}                      // backups wait for it; nil: they do not
@@ -63,7 +65,7 @@ func bubble(t *testing.T, test func(t *testing.T, w *world)) {
 	dir := hometest.Memory(t)
 	synctest.Test(t, func(t *testing.T) {
 		test(t, &world{t: t, dir: dir, boot: "boot1", news: make(chan struct{}),
-			containers: map[state.AccountName]*fakeContainer{}, routes: map[netip.Addr]state.Token{},
+			containers: map[state.AccountName]*fakeContainer{}, routes: map[netip.Addr]guard.Route{},
 			restores: map[state.SnapshotID]chan struct{}{}})
 	})
 }
@@ -228,6 +230,9 @@ func (w *world) Create(_ context.Context, s container.Spec) (int, error) {
 	if _, there := w.containers[s.Account.Name]; there {
 		return 0, errors.New("there is one already")
 	}
+	if w.startFails {
+		return 0, errors.New("no memory for a container")
+	}
 	w.nextPid++
 	w.containers[s.Account.Name] = &fakeContainer{spec: s, died: make(chan struct{}), State: container.State{Account: s.Account.Name,
 		Status: container.Created, Pid: w.nextPid, Token: s.Token, Fingerprint: s.Fingerprint(), Addresses: s.Account.Addresses}}
@@ -313,14 +318,14 @@ func (w *world) Detach(_ context.Context, account state.AccountName) error {
 	return nil
 }
 
-func (w *world) Announce(_ context.Context, ip netip.Addr, _ state.AccountName, token state.Token) error {
+func (w *world) Announce(_ context.Context, ip netip.Addr, account state.AccountName, token state.Token) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.guardGone {
 		return errors.New("no guard")
 	}
-	if w.routes[ip] != token {
-		w.routes[ip] = token
+	if r := (guard.Route{Address: ip, Account: account, Token: token}); w.routes[ip] != r {
+		w.routes[ip] = r
 		w.do("announce %s %s", ip, token)
 	}
 	return nil
@@ -337,6 +342,20 @@ func (w *world) Withdraw(_ context.Context, ip netip.Addr, _ state.AccountName, 
 		w.do("withdraw %s %s", ip, token)
 	}
 	return nil
+}
+
+func (w *world) RoutesOf(_ context.Context, account state.AccountName) (list []netip.Addr, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.guardGone {
+		return nil, errors.New("no guard")
+	}
+	for ip, r := range w.routes {
+		if r.Account == account {
+			list = append(list, ip)
+		}
+	}
+	return list, nil
 }
 
 func (w *world) Backup(ctx context.Context, account state.AccountName, _ home.IDs, _ wire.RepositoryAccess, view *os.File, _ time.Time) (Saved, error) {

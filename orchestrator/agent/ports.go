@@ -42,11 +42,13 @@ type Network interface {
 	Detach(ctx context.Context, account state.AccountName) error
 }
 
-// Router makes addresses reachable from elsewhere. Both calls are safe to repeat; a token older than the highest
+// Router makes addresses reachable from elsewhere. All calls are safe to repeat; a token older than the highest
 // that it has seen of an account is refused.
 type Router interface {
 	Announce(ctx context.Context, address netip.Addr, account state.AccountName, token state.Token) error
 	Withdraw(ctx context.Context, address netip.Addr, account state.AccountName, token state.Token) error
+	// RoutesOf tells what is announced for an account at the moment.
+	RoutesOf(ctx context.Context, account state.AccountName) ([]netip.Addr, error)
 }
 
 // Backups saves and restores files as the account's own root, so that snapshots hold the ids of the inside and a

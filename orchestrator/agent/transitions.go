@@ -56,6 +56,9 @@ func (w *account) hold(ctx context.Context, d wire.DesiredAccount) error {
 		}
 	}
 	w.watch(c)
+	if err := w.withdrawOthers(ctx, d); err != nil {
+		return err
+	}
 	for _, address := range d.Account.Addresses {
 		if err := w.Router.Announce(ctx, address, w.name, d.Token); err != nil {
 			return fmt.Errorf("announce %s: %w", address, err)
@@ -80,6 +83,24 @@ func (w *account) clear(ctx context.Context, d wire.DesiredAccount, c container.
 		return err
 	}
 	return w.Network.Detach(ctx, w.name)
+}
+
+// withdrawOthers takes back addresses that the account had once and has no more. The guard alone knows them all: the
+// container that had them may be gone since a start that failed.
+func (w *account) withdrawOthers(ctx context.Context, d wire.DesiredAccount) error {
+	announced, err := w.Router.RoutesOf(ctx, w.name)
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	for _, address := range announced {
+		if slices.Contains(d.Account.Addresses, address) {
+			continue
+		}
+		if err := w.Router.Withdraw(ctx, address, w.name, d.Token); err != nil {
+			return fmt.Errorf("withdraw %s: %w", address, err)
+		}
+	}
+	return nil
 }
 
 // makeHome sees to it that a whole home of d.Token is here. One of an older token is set aside untouched.
@@ -172,11 +193,12 @@ func (w *account) stop(ctx context.Context, d wire.DesiredAccount) error {
 	if err != nil {
 		return err
 	}
-	addresses := slices.Concat(d.Account.Addresses, c.Addresses)
-	slices.SortFunc(addresses, netip.Addr.Compare)
-	var routes error
 	withdrawing, cancel := context.WithTimeout(ctx, withdrawWithin)
 	defer cancel()
+	announced, routes := w.Router.RoutesOf(withdrawing, w.name)
+	// Also what is not announced: the guard then knows the token, and lets no older word in afterwards.
+	addresses := slices.Concat(d.Account.Addresses, c.Addresses, announced)
+	slices.SortFunc(addresses, netip.Addr.Compare)
 	for _, address := range slices.Compact(addresses) {
 		if err := w.Router.Withdraw(withdrawing, address, w.name, d.Token); err != nil {
 			routes = errors.Join(routes, fmt.Errorf("withdraw %s: %w", address, err))

@@ -42,7 +42,7 @@ type order struct {
 //
 //	PUT    /routes/ADDRESS                           {"account", "token"}: announce
 //	DELETE /routes/ADDRESS?account=NAME&token=I.G    withdraw
-//	GET    /routes                                   Status
+//	GET    /routes[?account=NAME]                    Status, with the routes of all accounts or of one
 func handler(cfg Config, b *book, s *speaker, logger *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /routes", func(w http.ResponseWriter, r *http.Request) {
@@ -52,7 +52,11 @@ func handler(cfg Config, b *book, s *speaker, logger *slog.Logger) http.Handler 
 			return
 		}
 		status := Status{Server: cfg.Server, Routes: []Announced{}, Sessions: []Session{}}
+		only := state.AccountName(r.URL.Query().Get("account"))
 		for _, route := range b.list() {
+			if only != "" && route.Account != only {
+				continue
+			}
 			preference, err := Preference(route.Token)
 			if err != nil {
 				refuse(w, err)

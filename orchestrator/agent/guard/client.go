@@ -44,6 +44,21 @@ func (c Client) Routes(ctx context.Context) (Status, error) {
 	return s, err
 }
 
+// RoutesOf tells which addresses are announced for an account, in order.
+func (c Client) RoutesOf(ctx context.Context, account state.AccountName) ([]netip.Addr, error) {
+	var s Status
+	if err := c.do(ctx, http.MethodGet, "/routes?"+url.Values{"account": {string(account)}}.Encode(), nil, &s); err != nil {
+		return nil, err
+	}
+	var list []netip.Addr
+	for _, r := range s.Routes {
+		if r.Account == account { // a guard of before this question answers with all routes
+			list = append(list, r.Address)
+		}
+	}
+	return list, nil
+}
+
 func (c Client) do(ctx context.Context, method, path string, body []byte, answer any) error {
 	// One connection per order: a guard that was restarted has another socket under the same name.
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -178,6 +179,18 @@ func TestGuard_Orders(t *testing.T) {
 		t.Errorf("got %+v announced, want %s with preference 102 first", got.Routes, web)
 	}
 
+	t.Run("of one account", func(t *testing.T) {
+		other := netip.MustParseAddr("2001:db8:a::77")
+		must(t, g.Announce(background, other, "shop", token(2)))
+		defer func() { must(t, g.Withdraw(background, other, "shop", token(2))) }()
+		for account, want := range map[state.AccountName][]netip.Addr{guestbook: {web, mail}, "shop": {other}, "nobody": nil} {
+			got, err := g.RoutesOf(background, account)
+			must(t, err)
+			if !slices.Equal(got, want) {
+				t.Errorf("routes of %s: got %v, want %v", account, got, want)
+			}
+		}
+	})
 	t.Run("stale", func(t *testing.T) {
 		if err := g.Announce(background, web, guestbook, token(1)); !errors.Is(err, guard.ErrStaleToken) {
 			t.Errorf("announce under a lower token: got %v, want %v", err, guard.ErrStaleToken)
