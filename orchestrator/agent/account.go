@@ -30,6 +30,7 @@ type account struct {
 
 	wake  chan struct{} // one slot
 	gate  chan struct{} // one slot: whoever holds it may start, stop or freeze the container
+	view  chan struct{} // one slot: whoever holds it makes, reads or removes the view of the home
 	end   context.CancelFunc
 	ended chan struct{}
 
@@ -43,7 +44,7 @@ type account struct {
 }
 
 func newAccount(a *Agent, name state.AccountName) *account {
-	return &account{Agent: a, name: name, wake: make(chan struct{}, 1), gate: make(chan struct{}, 1),
+	return &account{Agent: a, name: name, wake: make(chan struct{}, 1), gate: make(chan struct{}, 1), view: make(chan struct{}, 1),
 		ended: make(chan struct{}), deaths: make(chan int, 1)}
 }
 

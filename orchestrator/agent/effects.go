@@ -36,19 +36,15 @@ func (w *account) backup(ctx context.Context, t wire.DesiredTask) (result *wire.
 	if err != nil {
 		return nil, err
 	}
-	view, err := w.Homes.PrepareView(w.name, document)
+	view, release, err := w.look(document)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if closeErr := view.Close(); closeErr != nil {
-			w.Log.Error("remove what a backup read", "account", w.name, "error", closeErr)
-		}
-	}()
-	at, err := w.freeze(ctx, view)
+	at, err := w.freeze(ctx, view.Kind, view.Take, release)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	saved, err := w.Backups.Backup(ctx, w.name, rec.IDs, t.Repository, view.Dir, at)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"drp/orchestrator/agent/container"
@@ -282,18 +283,20 @@ func TestAccount_freeze(t *testing.T) {
 	}
 	w.containers["shop"] = &fakeContainer{State: container.State{Account: "shop", Status: container.Running, Pid: 1}}
 	take := func(t *testing.T, spoil bool) error {
-		view, err := homes.PrepareView("shop", nil)
+		view, release, err := a.look(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer view.Close()
 		if spoil {
 			if err := os.Mkdir(filepath.Join(view.Dir.Name(), "files"), 0o700); err != nil {
 				t.Fatal(err)
 			}
 		}
 		before := time.Now()
-		at, err := a.freeze(t.Context(), view)
+		at, err := a.freeze(t.Context(), view.Kind, view.Take, release)
+		if err == nil {
+			release()
+		}
 		if err == nil && (at.Before(before) || at.After(time.Now())) {
 			t.Errorf("view taken at %v", at)
 		}
@@ -307,4 +310,55 @@ func TestAccount_freeze(t *testing.T) {
 		t.Error("a snapshot over something else succeeded")
 	}
 	w.expect("freeze and fail", "pause shop", "resume shop")
+}
+
+// A disk that does not answer keeps the snapshot waiting, and not the account, nor its stop.
+func TestAccount_freezeHasAnEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		homes, err := home.Open(filepath.Join(w.dir, "homes"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := newAccount(&Agent{Containers: w, Homes: homes, Log: testLog(t)}, "shop")
+		fresh, err := homes.Fresh("shop", home.IDs{First: 1_000_000, Size: 65536})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fresh.Commit(token(1)); err != nil {
+			t.Fatal(err)
+		}
+		w.containers["shop"] = &fakeContainer{State: container.State{Account: "shop", Status: container.Running, Pid: 1}}
+		_, release, err := a.look(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk := make(chan struct{})
+		began := time.Now()
+		_, err = a.freeze(t.Context(), "btrfs", func() error { <-disk; return nil }, release)
+		if err == nil || !strings.Contains(err.Error(), "does the disk answer?") {
+			t.Errorf("freeze = %v, want that the disk is asked after", err)
+		}
+		if got := time.Since(began); got != frozenAtMost {
+			t.Errorf("frozen for %s, want %s", got, frozenAtMost)
+		}
+		w.expect("freeze", "pause shop", "resume shop")
+		if err := a.lock(t.Context()); err != nil { // free for a stop
+			t.Fatal(err)
+		}
+		if _, _, err := a.look(nil); err == nil {
+			t.Error("a second view while the first one is being taken")
+		}
+		if _, err := a.setAside(); err == nil {
+			t.Error("set aside while a view is being taken")
+		}
+		close(disk)
+		synctest.Wait()
+		if _, release, err = a.look(nil); err != nil {
+			t.Fatal(err)
+		}
+		release()
+		if _, err := a.setAside(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -117,7 +117,7 @@ func (w *account) makeHome(ctx context.Context, d wire.DesiredAccount) (home.IDs
 		if err := w.awaitTask(ctx); err != nil {
 			return home.IDs{}, err
 		}
-		aside, err := w.Homes.SetAside(w.name)
+		aside, err := w.setAside()
 		if err != nil {
 			return home.IDs{}, err
 		}
@@ -225,7 +225,7 @@ func (w *account) stop(ctx context.Context, d wire.DesiredAccount) error {
 	if err != nil {
 		return err
 	}
-	aside, err := w.Homes.SetAside(w.name)
+	aside, err := w.setAside()
 	if err != nil {
 		return err
 	}
@@ -234,41 +234,4 @@ func (w *account) stop(ctx context.Context, d wire.DesiredAccount) error {
 	}
 	w.observe(w, d.Token, wire.SetAside, "")
 	return nil
-}
-
-// freeze takes the moment of a view: programs stand still while the filesystem takes its snapshot, and go on in any
-// case. It returns the time before which everything that was written is in the view.
-func (w *account) freeze(ctx context.Context, view *home.View) (at time.Time, err error) {
-	if err := w.lock(ctx); err != nil {
-		return time.Time{}, err
-	}
-	defer w.unlock()
-	c, there, err := w.Containers.State(ctx, w.name)
-	if err != nil {
-		return time.Time{}, err
-	}
-	at = time.Now()
-	if view.Kind == "btrfs" && there && c.Status == container.Running {
-		// Resumed also when freezing failed or was given up: it may have happened all the same.
-		defer func() { err = errors.Join(err, w.thaw(ctx)) }()
-		if err := w.Containers.Pause(ctx, w.name); err != nil {
-			return time.Time{}, err
-		}
-	}
-	return at, view.Take()
-}
-
-func (w *account) thaw(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
-	err := w.Containers.Resume(ctx, w.name)
-	if err == nil {
-		return nil
-	}
-	c, there, stateErr := w.Containers.State(ctx, w.name)
-	if stateErr == nil && (!there || c.Status != container.Paused) {
-		return nil // it ended meanwhile, or was never frozen
-	}
-	w.poke() // the next turn finds it frozen and tries again
-	return fmt.Errorf("resume after the snapshot: %w", err)
 }
