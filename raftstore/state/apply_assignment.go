@@ -19,6 +19,9 @@ func applyAssign(c *change, d AssignData) (bool, error) {
 	if err := checkSuccession(old, d); err != nil {
 		return false, err
 	}
+	if old != nil && d.Restore == nil {
+		return false, refuse(ErrInvalid, "account %s: the assignment after token %s has to say which snapshot it restores, or it would start with an empty home", d.Account, old.Token)
+	}
 	if d.Restore != nil {
 		if err := c.restorePoint(d.Account, d.Restore); err != nil {
 			return false, err

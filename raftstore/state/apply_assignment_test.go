@@ -70,6 +70,8 @@ func TestAssign_Refused(t *testing.T) {
 		AssignData{Account: "guestbook", Server: "par2-s1", Previous: token, Restore: &RestorePoint{Snapshot: id, Site: "par2"}})
 	n.refused(ErrNotFound, "no snapshot bbbbbbbb", Assign,
 		AssignData{Account: "guestbook", Server: "par2-s1", Previous: token, Restore: &RestorePoint{Snapshot: snapshotID("b"), Site: "par2"}})
+	n.refused(ErrInvalid, "or it would start with an empty home", Assign,
+		AssignData{Account: "guestbook", Server: "par2-s1", Previous: token})
 
 	empty := newNode(t)
 	empty.must(InventoryApply, inventory())

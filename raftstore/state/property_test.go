@@ -53,7 +53,13 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 			}
 			return RepositoryReadyData{Account: account, Home: Home{Site: site, Epoch: rapid.Uint64Range(1, 3).Draw(t, "epoch")}}
 		},
-		Assign:         func() any { return AssignData{Account: account, Server: server, Previous: token, Restore: restore} },
+		Assign: func() any {
+			d := AssignData{Account: account, Server: server, Previous: token, Restore: restore}
+			if list := v.Snapshots(account); len(list) > 0 && !token.IsZero() && likely("a snapshot that is there") {
+				d.Restore = &RestorePoint{Snapshot: list[0].ID, Site: list[0].Sites[0].Site}
+			}
+			return d
+		},
 		AssignmentStop: func() any { return AssignmentStopData{Account: account, Token: token} },
 		AssignmentFenced: func() any {
 			method := rapid.SampledFrom([]FenceMethod{AgentStopped, ConfirmedDown}).Draw(t, "method")
