@@ -193,7 +193,7 @@ func (w *account) reconcile(ctx context.Context, d wire.DesiredAccount) error {
 		return nil
 	}
 	if f.Token.Less(d.Token) { // on disk before any effect
-		if err := w.journal.fence(w.name, func(f *fence) { f.Token, f.Stopped = d.Token, false }); err != nil {
+		if err := w.journal.fence(w.name, func(f *fence) { *f = fence{Token: d.Token} }); err != nil {
 			return err
 		}
 	}

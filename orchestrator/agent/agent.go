@@ -167,7 +167,7 @@ func (a *Agent) takeStock(ctx context.Context, workers *sync.WaitGroup) error {
 			return err
 		}
 		if f.Token.Less(rec.Token) {
-			f = fence{Token: rec.Token}
+			f = fence{Token: rec.Token, Made: true}
 			if err := a.journal.fence(name, func(old *fence) { *old = f }); err != nil {
 				return err
 			}

@@ -348,23 +348,56 @@ func TestAgent_crashInRestore(t *testing.T) {
 	})
 }
 
+// A home that is gone is told, and nothing takes its place: neither when the leader knows that it ran, nor when the
+// leader was not told yet and this server's journal alone knows, nor when what is here is of an older token.
 func TestAgent_lostHome(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
-		end := w.agent()
-		w.want(these(run("shop", 1)))
-		end()
-		clear(w.containers)
-		if err := os.RemoveAll(filepath.Join(w.dir, "homes", "shop")); err != nil {
-			t.Fatal(err)
-		}
-		w.happened()
-		d := run("shop", 1)
-		d.New = false
-		w.desired.Accounts = these(d)
-		defer w.agent()()
-		w.settle()
-		w.expect("a lost home")
-		w.expectTold("shop", "1.1 failed")
+	for name, lose := range map[string]func(t *testing.T, w *world, d *wire.DesiredAccount){
+		"the leader knows":  func(_ *testing.T, _ *world, d *wire.DesiredAccount) { d.New = false },
+		"the journal knows": func(*testing.T, *world, *wire.DesiredAccount) {},
+		"and so is the journal": func(t *testing.T, w *world, d *wire.DesiredAccount) {
+			d.New = false
+			if err := os.Remove(filepath.Join(w.dir, "journal.db")); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				end := w.agent()
+				w.want(these(run("shop", 1)))
+				end()
+				clear(w.containers)
+				if err := os.RemoveAll(filepath.Join(w.dir, "homes", "shop")); err != nil {
+					t.Fatal(err)
+				}
+				w.happened()
+				d := run("shop", 1)
+				lose(t, w, &d)
+				w.desired.Accounts = these(d)
+				defer w.agent()()
+				time.Sleep(10 * time.Minute)
+				w.expect("a lost home")
+				w.expectTold("shop", "1.1 failed")
+				if _, err := os.Stat(filepath.Join(w.dir, "homes", "shop")); err == nil {
+					t.Error("an empty home was made")
+				}
+				w.want(these(from(run("shop", 2), "snap"))) // the way out
+				w.expectTold("shop", "1.2 running")
+			})
+		})
+	}
+	t.Run("an older one is here", func(t *testing.T) {
+		bubble(t, func(t *testing.T, w *world) {
+			defer w.agent()()
+			w.want(these(run("shop", 1)))
+			d := run("shop", 2)
+			d.New = false
+			w.want(these(d))
+			w.expectTold("shop", "1.2 failed")
+			if _, err := os.Stat(filepath.Join(w.dir, "homes", "shop", "home")); err != nil {
+				t.Errorf("the older home was touched: %v", err)
+			}
+		})
 	})
 }
 

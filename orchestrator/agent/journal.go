@@ -29,6 +29,8 @@ type fence struct {
 	Token state.Token `json:"token"` // the highest seen
 	// Stopped: nothing runs under Token any more, and never will; the leader was or may have been told so.
 	Stopped bool `json:"stopped,omitempty"`
+	// Made: there was a whole home of Token here. It is never made a second time, whatever the leader still believes.
+	Made bool `json:"made,omitempty"`
 }
 
 // taskEntry is a task that was begun.

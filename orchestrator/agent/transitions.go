@@ -11,6 +11,7 @@ import (
 	"drp/orchestrator/agent/container"
 	"drp/orchestrator/agent/home"
 	"drp/orchestrator/wire"
+	"drp/raftstore/state"
 )
 
 // withdrawWithin: a stop does not wait for ever for a guard that does not answer.
@@ -110,7 +111,14 @@ func (w *account) makeHome(ctx context.Context, d wire.DesiredAccount) (home.IDs
 		return home.IDs{}, err
 	}
 	if held && rec.Token == d.Token {
-		return rec.IDs, nil
+		return rec.IDs, w.noteMade(d.Token)
+	}
+	f, err := w.journal.fenceOf(w.name)
+	if err != nil {
+		return home.IDs{}, err
+	}
+	if !d.New || f.Token == d.Token && f.Made {
+		return home.IDs{}, fmt.Errorf("the home of token %s is gone from this server, and nothing may take its place unasked: is the disk mounted? else fail the account over", d.Token)
 	}
 	if held {
 		w.cancelTask("the account was given to this server anew")
@@ -122,9 +130,6 @@ func (w *account) makeHome(ctx context.Context, d wire.DesiredAccount) (home.IDs
 			return home.IDs{}, err
 		}
 		w.Log.Info("home set aside", "account", w.name, "token", rec.Token.String(), "path", aside)
-	}
-	if !d.New {
-		return home.IDs{}, fmt.Errorf("the home of token %s is gone from this server, and nothing may take its place unasked: fail the account over", d.Token)
 	}
 	ids, err := w.journal.ids(w.name, nil, w.Identities)
 	if err != nil {
@@ -146,7 +151,16 @@ func (w *account) makeHome(ctx context.Context, d wire.DesiredAccount) (home.IDs
 	if err := fresh.Commit(d.Token); err != nil {
 		return home.IDs{}, err
 	}
-	return ids, nil
+	return ids, w.noteMade(d.Token)
+}
+
+// noteMade is on disk before any program runs in the home.
+func (w *account) noteMade(token state.Token) error {
+	f, err := w.journal.fenceOf(w.name)
+	if err != nil || f.Token == token && f.Made {
+		return err
+	}
+	return w.journal.fence(w.name, func(f *fence) { f.Made = f.Token == token })
 }
 
 func (w *account) fill(ctx context.Context, d wire.DesiredAccount, ids home.IDs, fresh *home.Fresh) error {
