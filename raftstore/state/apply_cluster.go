@@ -16,7 +16,8 @@ func applyClusterInit(c *change, d ClusterInitData) (bool, error) {
 	return true, nil
 }
 
-// applyServerSeen records a server's status. The last contact never goes back: a recovery is measured from it.
+// applyServerSeen records a server's status. The last contact never goes back, since a recovery is measured from it; but
+// one that lies in the future came from a wrong clock, and would make a dead server look alive.
 func applyServerSeen(c *change, d ServerSeenData) (bool, error) {
 	if _, err := c.server(d.Server); err != nil {
 		return false, err
@@ -26,11 +27,9 @@ func applyServerSeen(c *change, d ServerSeenData) (bool, error) {
 	default:
 		return false, refuse(ErrInvalid, "server %s: a status is up, unknown or down, not %q", d.Server, d.Status)
 	}
-	next := ServerStatus{Server: d.Server, Status: d.Status, Since: c.at, LastContact: d.LastContact}
+	next := ServerStatus{Server: d.Server, Status: d.Status, Since: c.at, LastContact: earlier(d.LastContact, c.at)}
 	if old := serverStatusTable.get(c.Txn, string(d.Server)); old != nil {
-		if old.LastContact.After(next.LastContact) {
-			next.LastContact = old.LastContact
-		}
+		next.LastContact = later(next.LastContact, earlier(old.LastContact, c.at))
 		if old.Status == next.Status {
 			next.Since = old.Since
 		}

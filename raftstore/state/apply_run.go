@@ -7,7 +7,7 @@ import (
 
 func applyRunCreate(c *change, d RunCreateData) (bool, error) {
 	r := d.Run
-	if err := checkID("run", string(r.ID)); err != nil {
+	if err := checkRunID(r.ID); err != nil {
 		return false, err
 	}
 	switch {

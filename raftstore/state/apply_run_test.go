@@ -121,7 +121,7 @@ func TestRunCreate_Refused(t *testing.T) {
 		"stands at step 2":    func(r *Run) { r.Step = 2 },
 		"stands at step 0":    func(r *Run) { r.Steps = nil },
 		"after it was made":   func(r *Run) { r.ConfirmedBy = "ada" },
-		"an id has 1 to 200":  func(r *Run) { r.ID = "a b" },
+		"an id has 1 to 100":  func(r *Run) { r.ID = "a b" },
 		"confirmed after it ": func(r *Run) { r.ConfirmedDown = []ServerName{"par1-s1"} },
 	} {
 		r := newRun("run1")

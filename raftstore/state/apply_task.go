@@ -2,6 +2,7 @@ package state
 
 import (
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -64,29 +65,47 @@ func applyTaskFinish(c *change, d TaskFinishData) (bool, error) {
 	if t == nil {
 		return false, refuse(ErrNotFound, "there is no task %s", d.Task)
 	}
+	failure, detail := Shorten(d.Error), Shorten(d.Detail)
 	if t.Status != TaskPending {
-		if t.Error == d.Error && t.Detail == d.Detail {
+		if t.Error == failure && t.Detail == detail {
 			return false, nil
 		}
 		return false, refuse(ErrConflict, "task %s has ended already: %s", d.Task, t.Status)
 	}
 	var snapshot SnapshotID
-	if t.Kind == TaskBackup && d.Error == "" {
-		if d.Snapshot == nil {
-			return false, refuse(ErrInvalid, "task %s: a backup that worked has a snapshot", d.Task)
+	if t.Kind == TaskBackup && failure == "" {
+		if err := c.recordSnapshot(t, d.Snapshot); err != nil {
+			// An agent repeats what it reported. Were this refused, the task would stay pending for ever.
+			failure = Shorten(err.Error())
+		} else {
+			snapshot = d.Snapshot.ID
 		}
-		if err := c.recordSnapshot(t, *d.Snapshot); err != nil {
-			return false, err
-		}
-		snapshot = d.Snapshot.ID
 	}
-	c.endTask(t, d.Error, d.Detail, snapshot)
+	c.endTask(t, failure, detail, snapshot)
 	return true, nil
 }
 
-// recordSnapshot puts a snapshot into the catalogue. Whose it is and where it was made we know ourselves; the agent's
-// word on that does not count.
-func (c *change) recordSnapshot(t *Task, s Snapshot) error {
+// maxText is how many bytes of a text of an agent are kept.
+const maxText = 2 << 10
+
+// Shorten cuts a text to what the state keeps of it: at most 2 KiB of valid UTF-8.
+func Shorten(text string) string {
+	const ellipsis = "…"
+	text = strings.ToValidUTF8(text, "?")
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText-len(ellipsis)], "") + ellipsis // perhaps without half a rune
+}
+
+// recordSnapshot puts a new snapshot into the catalogue. Whose it is and where it was made we know ourselves, and when
+// within bounds: failovers restore the newest. The agent's word on that does not count. An id that is known is refused,
+// since only a complete pass of a worker makes a copy.
+func (c *change) recordSnapshot(t *Task, made *Snapshot) error {
+	if made == nil {
+		return refuse(ErrInvalid, "task %s: a backup that worked has a snapshot", t.ID)
+	}
+	s := *made
 	if err := checkSnapshotID(s.ID); err != nil {
 		return err
 	}
@@ -95,13 +114,11 @@ func (c *change) recordSnapshot(t *Task, s Snapshot) error {
 		return err
 	}
 	if old := snapshotTable.get(c.Txn, string(s.ID)); old != nil {
-		if old.Account != t.Account {
-			return refuse(ErrConflict, "snapshot %s is of account %s already", s.ID.Short(), old.Account)
-		}
-		c.markCopied(t.Account, s.ID, server.Site)
-		return nil
+		return refuse(ErrConflict, "snapshot %s is known already: server %s made it of account %s", s.ID.Short(), old.Server, old.Account)
 	}
 	s.Account, s.Server, s.Token = t.Account, t.Server, t.Token
+	s.Start = between(s.Start, t.Created, c.at)
+	s.Finished = between(s.Finished, s.Start, c.at)
 	s.Sites = []Copy{{Site: server.Site, CopiedAt: c.at}}
 	snapshotTable.put(c.Txn, &s)
 	return nil
@@ -123,15 +140,16 @@ func (c *change) endTask(t *Task, failure, detail string, snapshot SnapshotID) {
 }
 
 // recordBackup writes the outcome of an account's newest backup. The slot that was served last never goes back: a
-// backup asked for by hand has none.
+// backup asked for by hand has none. But one that lies in the future is the mark of a clock that was wrong, and would
+// put off all backups until then.
 func (c *change) recordBackup(t *Task, failure string, snapshot SnapshotID) {
 	next := &BackupStatus{
-		Account: t.Account, Due: t.Due, Started: t.Created, Finished: c.at,
+		Account: t.Account, Due: earlier(t.Due, c.at), Started: earlier(t.Created, c.at), Finished: c.at,
 		Snapshot: snapshot, Error: failure,
 	}
 	old := backupStatusTable.get(c.Txn, string(t.Account))
-	if old != nil && old.Due.After(next.Due) {
-		next.Due = old.Due
+	if old != nil {
+		next.Due = later(next.Due, earlier(old.Due, c.at))
 	}
 	if failure != "" {
 		next.Failures = 1

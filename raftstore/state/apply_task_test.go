@@ -1,8 +1,10 @@
 package state
 
 import (
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -46,9 +48,10 @@ func TestTaskFinish_Backup(t *testing.T) {
 	if v.Task("b1") != nil {
 		t.Error("the finished backup is still there")
 	}
+	now := epoch.Add(time.Duration(n.index) * time.Second)
 	want := &Snapshot{
-		ID: id, Account: "guestbook", Start: epoch, Finished: epoch.Add(time.Second), Server: "par1-s1", Token: token, View: "btrfs",
-		Sites: []Copy{{Site: "par1", CopiedAt: epoch.Add(time.Duration(n.index) * time.Second)}},
+		ID: id, Account: "guestbook", Start: now.Add(-time.Second), Finished: now.Add(-time.Second), Server: "par1-s1", Token: token, View: "btrfs",
+		Sites: []Copy{{Site: "par1", CopiedAt: now}},
 	}
 	if diff := cmp.Diff(want, v.Snapshot(id)); diff != "" {
 		t.Errorf("snapshot (-want +got):\n%s", diff)
@@ -72,18 +75,16 @@ func TestTaskFinish_Backup(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		n.refused(ErrNotFound, "no task b1", TaskFinish, TaskFinishData{Task: "b1"})
 		n.must(TaskCreate, backupTask("b4", token))
-		n.refused(ErrInvalid, "has a snapshot", TaskFinish, TaskFinishData{Task: "b4"})
-		n.refused(ErrInvalid, "64 hexadecimal digits", TaskFinish, TaskFinishData{Task: "b4", Snapshot: &Snapshot{ID: "../../x"}})
 	})
 	t.Run("newest first", func(t *testing.T) {
-		n.must(TaskFinish, TaskFinishData{Task: "b4", Snapshot: &Snapshot{ID: snapshotID("b"), Start: epoch.Add(time.Minute)}})
+		n.must(TaskFinish, TaskFinishData{Task: "b4", Snapshot: &Snapshot{ID: snapshotID("c")}})
 		n.must(TaskCreate, backupTask("b5", token))
-		n.must(TaskFinish, TaskFinishData{Task: "b5", Snapshot: &Snapshot{ID: snapshotID("c"), Start: epoch.Add(-time.Minute)}})
+		n.must(TaskFinish, TaskFinishData{Task: "b5", Snapshot: &Snapshot{ID: snapshotID("b")}})
 		var got []string
 		for _, s := range n.view().Snapshots("guestbook") {
 			got = append(got, s.ID.Short()[:1])
 		}
-		if diff := cmp.Diff([]string{"b", "a", "c"}, got); diff != "" {
+		if diff := cmp.Diff([]string{"b", "c", "a"}, got); diff != "" {
 			t.Errorf("snapshots (-want +got):\n%s", diff)
 		}
 		if got := n.view().Snapshots("guest"); len(got) != 0 {
@@ -92,11 +93,87 @@ func TestTaskFinish_Backup(t *testing.T) {
 	})
 }
 
-func TestTaskFinish_SnapshotOfAnotherAccount(t *testing.T) {
+// An agent reports the same for ever: what cannot be recorded ends the task.
+func TestTaskFinish_UnusableSnapshotFails(t *testing.T) {
+	n, token, id := backedUp(t)
+	for i, test := range []struct {
+		words    string
+		snapshot *Snapshot
+	}{
+		{"has a snapshot", nil},
+		{"64 hexadecimal digits", &Snapshot{ID: "../../x"}},
+		{"64 hexadecimal digits", &Snapshot{ID: SnapshotID(strings.Repeat("x", 1<<14))}},
+		{"in lower case", &Snapshot{ID: SnapshotID(strings.ToUpper(string(id)))}},
+		{"is known already", &Snapshot{ID: id}},
+	} {
+		before := len(n.view().Snapshots("guestbook"))
+		n.must(TaskCreate, backupTask("b2", token))
+		n.must(TaskFinish, TaskFinishData{Task: "b2", Snapshot: test.snapshot})
+		v := n.view()
+		if v.Task("b2") != nil {
+			t.Errorf("%s: the task has not ended", test.words)
+		}
+		b := v.BackupStatus("guestbook")
+		if !strings.Contains(b.Error, test.words) || len(b.Error) > maxText || b.Failures != i+1 || b.Snapshot != "" {
+			t.Errorf("got backup status %+v, want a failure with the words %q", b, test.words)
+		}
+		if got := len(v.Snapshots("guestbook")); got != before {
+			t.Errorf("%s: got %d snapshots, want %d", test.words, got, before)
+		}
+	}
+}
+
+// Only a complete pass of a worker makes a copy at another site; an agent there cannot claim one.
+func TestTaskFinish_KnownSnapshotIsNoCopy(t *testing.T) {
 	n, _, id := backedUp(t)
 	token := n.must(Assign, AssignData{Account: "static", Server: "par2-s1"}).Token
 	n.must(TaskCreate, TaskCreateData{Task: Task{ID: "s1", Kind: TaskBackup, Account: "static", Token: token}})
-	n.refused(ErrConflict, "is of account guestbook already", TaskFinish, TaskFinishData{Task: "s1", Snapshot: &Snapshot{ID: id}})
+	n.must(TaskFinish, TaskFinishData{Task: "s1", Snapshot: &Snapshot{ID: id}})
+	if got := n.view().BackupStatus("static").Error; !strings.Contains(got, "server par1-s1 made it of account guestbook") {
+		t.Errorf("got %q, want whose the snapshot is", got)
+	}
+
+	other := snapshotID("b")
+	token = moved(n, id)
+	n.must(TaskCreate, TaskCreateData{Task: Task{ID: "b2", Kind: TaskBackup, Account: "guestbook", Token: token}})
+	n.must(TaskFinish, TaskFinishData{Task: "b2", Snapshot: &Snapshot{ID: other}})
+	n.must(AssignmentFenced, AssignmentFencedData{Account: "guestbook", Token: token, Method: ConfirmedDown, By: "ada"})
+	token = n.must(Assign, AssignData{Account: "guestbook", Server: "par1-s1", Previous: token, Restore: &RestorePoint{Snapshot: id, Site: "par1"}}).Token
+	n.must(TaskCreate, TaskCreateData{Task: Task{ID: "b3", Kind: TaskBackup, Account: "guestbook", Token: token}})
+	n.must(TaskFinish, TaskFinishData{Task: "b3", Snapshot: &Snapshot{ID: other}})
+	if s := n.view().Snapshot(other); len(s.Sites) != 1 || s.Sites[0].Site != "par2" {
+		t.Errorf("got copies %+v, want the one at par2", s.Sites)
+	}
+}
+
+// moved brings the account to par2-s1, from this snapshot.
+func moved(n *node, id SnapshotID) Token {
+	n.tb.Helper()
+	old := n.view().Assignment("guestbook").Token
+	n.must(ReplicationRecord, ReplicationRecordData{Account: "guestbook", From: "par1", To: "par2", Snapshots: []SnapshotID{id}})
+	n.must(AssignmentFenced, AssignmentFencedData{Account: "guestbook", Token: old, Method: ConfirmedDown, By: "ada"})
+	return n.must(Assign, AssignData{Account: "guestbook", Server: "par2-s1", Previous: old, Restore: &RestorePoint{Snapshot: id, Site: "par2"}}).Token
+}
+
+func TestTaskFinish_LongTextsAreCut(t *testing.T) {
+	n, token, id := backedUp(t)
+	n.must(TaskCreate, TaskCreateData{Task: Task{
+		ID: "r1", Kind: TaskRestoreFiles, Account: "guestbook", Token: token,
+		Restore: &RestorePoint{Snapshot: id, Site: "par1"}, Path: ".", Target: "restored",
+	}})
+	finish := TaskFinishData{Task: "r1", Error: "x" + strings.Repeat("é", maxText), Detail: strings.Repeat("€", maxText)}
+	n.must(TaskFinish, finish)
+	n.same(TaskFinish, finish)
+	task := n.view().Task("r1")
+	for _, text := range []string{task.Error, task.Detail} {
+		if len(text) > maxText || len(text) < maxText-4 || !utf8.ValidString(text) || !strings.HasSuffix(text, "…") {
+			t.Errorf("got %d bytes, valid %v, that end in %q; want at most %d, cut between two characters",
+				len(text), utf8.ValidString(text), text[len(text)-6:], maxText)
+		}
+	}
+	if got, want := Shorten("a\xffb"), "a?b"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 func TestTaskForget(t *testing.T) {

@@ -23,8 +23,9 @@ const (
 	// RepositoryReady: the home's worker has written config and key. Refused for another home than the present one.
 	RepositoryReady Name = "repository.ready"
 	// Assign gives an account to a server under the next generation. Refused unless Previous is the present token
-	// (zero: none yet) *and* that assignment is fenced. Moves the repository's home to the server's site (epoch + 1) when it
-	// lies elsewhere. Pending tasks of the old token fail in the same step.
+	// (zero: none yet) *and* that assignment is fenced, and without Restore where there was one before. Moves the
+	// repository's home to the server's site (epoch + 1) when it lies elsewhere. Pending tasks of the old token fail in
+	// the same step.
 	Assign Name = "assignment.set"
 	// AssignmentStop tells the present server to stop. Refused for another token than the present one.
 	AssignmentStop Name = "assignment.stop"
@@ -38,6 +39,7 @@ const (
 	TaskCreate Name = "task.create"
 	// TaskFinish ends a pending task. For a backup it also writes BackupStatus and, on success, the Snapshot row
 	// (with its first copy: the site of the server). Finished backup tasks are removed; others stay until TaskForget.
+	// A snapshot without a good id, or whose id is known, ends the task as failed. Of the texts 2 KiB are kept.
 	TaskFinish Name = "task.finish"
 	// TaskForget removes a finished task.
 	TaskForget Name = "task.forget"
@@ -46,7 +48,8 @@ const (
 	ReplicationRecord Name = "replication.record"
 	// RunCreate: refused when the id is taken, or when another run of the same runbook with the same parameters has not ended.
 	RunCreate Name = "run.create"
-	// RunAccounts records accounts of a run that is still preparing; the same row twice is no change. Refused otherwise.
+	// RunAccounts records accounts of a run that is still preparing; the same account, token, target
+	// and restore twice is no change. Refused otherwise.
 	RunAccounts Name = "run.accounts"
 	// RunAccountEnd says how one account of a run ended. Refused when it has ended already, or the run has.
 	RunAccountEnd Name = "run.account.end"

@@ -29,9 +29,20 @@ func checkID(what, id string) error {
 	return nil
 }
 
+// runIDForm leaves room for the ids of tasks, which are built from those of runs.
+var runIDForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+func checkRunID(id RunID) error {
+	if !runIDForm.MatchString(string(id)) {
+		return refuse(ErrInvalid, "run %.80q: an id has 1 to 100 letters, digits, dots, hyphens and underscores, and begins with a letter or digit", id)
+	}
+	return nil
+}
+
+// checkSnapshotID takes lower case alone, as restic writes it: a snapshot has one id.
 func checkSnapshotID(id SnapshotID) error {
-	if raw, err := hex.DecodeString(string(id)); err != nil || len(raw) != 32 {
-		return refuse(ErrInvalid, "snapshot %q: an id has 64 hexadecimal digits", id)
+	if raw, err := hex.DecodeString(string(id)); err != nil || len(raw) != 32 || strings.ToLower(string(id)) != string(id) {
+		return refuse(ErrInvalid, "snapshot %.80q: an id has 64 hexadecimal digits in lower case", id)
 	}
 	return nil
 }

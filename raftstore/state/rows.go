@@ -83,7 +83,7 @@ type Repository struct {
 type Snapshot struct {
 	ID       SnapshotID  `json:"id"`
 	Account  AccountName `json:"account"`
-	Start    time.Time   `json:"start"` // when its view of the files was taken
+	Start    time.Time   `json:"start"` // when its view of the files was taken: not before its task, not after it was recorded
 	Finished time.Time   `json:"finished"`
 	Server   ServerName  `json:"server"`
 	Token    Token       `json:"token"`
