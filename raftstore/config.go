@@ -11,7 +11,7 @@ import (
 // Config says which coordinator this is, and which others there are.
 type Config struct {
 	Name  string // this node, one of Peers
-	Dir   string // log and snapshots; made when it is not there
+	Dir   string // log and snapshots; Prepare makes it
 	Peers []Peer // all voters, this node too; the same list on each
 
 	Listen string // host:port; empty: the address of this node in Peers

@@ -107,7 +107,8 @@ func (f *fsm) watchInstalls(now time.Time) {
 	}
 	if len(f.installs) >= 3 {
 		f.logger.Error("this coordinator got several snapshots without going on from any: its log may not fit the leader's; "+
-			"stop it, move its raft directory away and start it again", "snapshots", len(f.installs))
+			"if a restart does not help stop it: the others go on without it. Keep its directory: an empty coordinator must not vote",
+			"snapshots", len(f.installs))
 	}
 }
 

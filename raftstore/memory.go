@@ -9,7 +9,8 @@ import (
 )
 
 // Memory is a network and the disks of its nodes, for tests: nothing leaves the process, and time may be that of
-// testing/synctest. A node that is opened again under its name finds its disk as it left it.
+// testing/synctest. A node that is opened for the first time is new, as after Prepare; one that is opened again under its
+// name finds its disk as it left it.
 type Memory struct {
 	mu    sync.Mutex
 	nodes map[string]*memoryNode
@@ -22,6 +23,17 @@ type memoryNode struct {
 	transport *raft.InmemTransport
 	cut       bool
 	stall     *stall
+	mark      *memoryMark
+}
+
+// memoryMark is the mark of a first start on a disk in memory.
+type memoryMark struct{ set bool }
+
+func (m *memoryMark) marked() (bool, error) { return m.set, nil }
+
+func (m *memoryMark) consume() error {
+	m.set = false
+	return nil
 }
 
 // NewMemory returns a network without nodes. Put it into each node's Config.
@@ -34,7 +46,7 @@ func (m *Memory) open(cfg *Config, fail func(error)) *parts {
 	defer m.mu.Unlock()
 	n := m.nodes[cfg.Name]
 	if n == nil {
-		n = &memoryNode{logs: raft.NewInmemStore(), snapshots: raft.NewInmemSnapshotStore()}
+		n = &memoryNode{logs: raft.NewInmemStore(), snapshots: raft.NewInmemSnapshotStore(), mark: &memoryMark{set: true}}
 		m.nodes[cfg.Name] = n
 	}
 	self, _ := cfg.peer(cfg.Name)
@@ -47,6 +59,7 @@ func (m *Memory) open(cfg *Config, fail func(error)) *parts {
 		stable:    watchedStable{n.logs, watch},
 		snapshots: n.snapshots,
 		transport: &transport{n.transport},
+		first:     n.mark,
 		disks:     io.NopCloser(nil),
 	}
 }
@@ -77,6 +90,14 @@ func (m *Memory) setCut(name string, cut bool) {
 	defer m.mu.Unlock()
 	m.nodes[name].cut = cut
 	m.connect()
+}
+
+// Wipe puts an empty disk into a node that is closed.
+func (m *Memory) Wipe(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.nodes[name]
+	n.logs, n.snapshots, n.mark = raft.NewInmemStore(), raft.NewInmemSnapshotStore(), &memoryMark{}
 }
 
 // Stall makes a node's disk hang, until Recover.

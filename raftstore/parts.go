@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -20,6 +19,7 @@ type parts struct {
 	stable    raft.StableStore
 	snapshots raft.SnapshotStore
 	transport *transport
+	first     firstStart
 	disks     io.Closer
 }
 
@@ -27,6 +27,7 @@ type parts struct {
 func (p *parts) Close() error { return errors.Join(p.transport.Close(), p.disks.Close()) }
 
 const (
+	logName         = "raft.db"
 	logCacheEntries = 512
 	lockTimeout     = time.Second // of the log's file: another drp server has it
 	rpcTimeout      = 5 * time.Second
@@ -37,10 +38,10 @@ func openParts(cfg *Config, fail func(error)) (*parts, error) {
 	if cfg.Memory != nil {
 		return cfg.Memory.open(cfg, fail), nil
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make directory of the log: %w", err)
+	if err := checkDirectory(cfg.Dir); err != nil {
+		return nil, err
 	}
-	path := filepath.Join(cfg.Dir, "raft.db")
+	path := filepath.Join(cfg.Dir, logName)
 	bolt, err := raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		BoltOptions: &bbolt.Options{
@@ -55,7 +56,7 @@ func openParts(cfg *Config, fail func(error)) (*parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log %s: %w", path, err)
 	}
-	p := &parts{disks: bolt}
+	p := &parts{first: markFile{cfg.Dir}, disks: bolt}
 	watch := newWatchdog(cfg.Timers.Stall, fail)
 	p.stable = watchedStable{bolt, watch}
 	logger := newHCLog(cfg.Logger)

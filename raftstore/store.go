@@ -1,5 +1,11 @@
 // Package raftstore keeps the state the same on all coordinators. It is the only importer of hashicorp/raft, and knows
 // what the users of that library learned the hard way; each such setting has its reason beside it.
+//
+// A coordinator keeps its promises on its disk: for whom it voted, and what it has acknowledged. One that starts with an
+// empty disk has forgotten them; with its vote, a coordinator that lags could win an election and what the platform was
+// promised would be lost. So only a coordinator that is new begins with nothing: Prepare marks its directory, and the
+// mark is removed as soon as there is a state. Without state and mark Open refuses with ErrEmpty. A crash between
+// the two leaves both, which is harmless: where there is a state the mark means nothing, and the next start removes it.
 package raftstore
 
 import (
@@ -57,8 +63,8 @@ type Store struct {
 	done      chan struct{} // closed when err is set
 }
 
-// Open starts this node. One that has no state at all begins with the peers of the configuration; every other one goes
-// on where it stood.
+// Open starts this node where it stood. One without any state begins with the peers of the configuration if Prepare has
+// marked its directory, and is refused with ErrEmpty if not.
 func Open(cfg Config) (*Store, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("open raft store: %w", err)
@@ -96,10 +102,20 @@ func (s *Store) start() (err error) {
 		return fmt.Errorf("look for existing state: %w", err)
 	}
 	if !exists {
+		marked, err := p.first.marked()
+		if err != nil {
+			return err
+		}
+		if !marked {
+			return ErrEmpty
+		}
 		// Every voter does so with the same list, which is as safe as if one had.
 		if err := raft.BootstrapCluster(raftConfig, p.logs, p.stable, p.snapshots, p.transport, s.cfg.voters()); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
 		}
+	}
+	if err := p.first.consume(); err != nil {
+		return err
 	}
 	r, err := raft.NewRaft(raftConfig, s.fsm, p.logs, p.stable, p.snapshots, p.transport)
 	if err != nil {

@@ -60,6 +60,15 @@ func realConfig(t *testing.T, a *identity.Authority, dir, name string, peers []P
 	}
 }
 
+// prepare readies a coordinator's first start.
+func prepare(t *testing.T, cfg Config) Config {
+	t.Helper()
+	if err := Prepare(cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
 func open(t *testing.T, cfg Config) *Store {
 	t.Helper()
 	s, err := Open(cfg)
@@ -129,6 +138,9 @@ func TestStore_TCPAndDisk(t *testing.T) {
 			stores = append(stores, open(t, realConfig(t, authority, dir, p.Name, peers)))
 		}
 		return stores
+	}
+	for _, p := range peers {
+		prepare(t, realConfig(t, authority, dir, p.Name, peers))
 	}
 	stores := openAll()
 	leader := firstToLead(t, stores)
@@ -293,9 +305,9 @@ func TestOpen_BadConfig(t *testing.T) {
 		"given twice":                 func(c *Config) { c.Peers = []Peer{{"a", "x:1"}, {"b", "x:1"}} },
 		"a name and an address":       func(c *Config) { c.Peers = []Peer{{"a", ""}} },
 		"listen for coordinators":     func(c *Config) { c.Listen = "203.0.113.1:7400" },
-		"make directory of the log":   func(c *Config) { c.Dir = "/dev/null/x" },
+		"read directory of the log":   func(c *Config) { c.Dir = "/dev/null/x" },
 	} {
-		cfg := realConfig(t, authority, t.TempDir(), "a", peers)
+		cfg := prepare(t, realConfig(t, authority, t.TempDir(), "a", peers))
 		edit(&cfg)
 		if s, err := Open(cfg); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("got %v, want the words %q", err, words)
