@@ -39,7 +39,35 @@ type peerConfig struct {
 }
 
 func newServerCommand() *cobra.Command {
-	return daemonCommand("server", "Run a coordinator: Raft, the API and the leader's loop", runServer)
+	c := daemonCommand("server", "Run a coordinator: Raft, the API and the leader's loop", runServer)
+	c.AddCommand(newServerInitCommand())
+	return c
+}
+
+const serverInitLong = `Make the data directory of a new coordinator, and mark it for its first start. Without the mark a coordinator that has no
+state does not start: one that lost its disk has forgotten whom it voted for, and must not vote.
+
+Do so once on each machine of a new cluster, as the user that the coordinator runs as. Never do it for a coordinator
+that has run before, whatever became of its disk.`
+
+func newServerInitCommand() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use: "init", Short: "Ready the data directory of a coordinator that has never run", Long: serverInitLong, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var c serverConfig
+			if err := readConfig(path, &c); err != nil {
+				return err
+			}
+			if err := raftstore.Prepare(c.Data); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: coordinator %s may start for the first time\n", c.Data, c.Name)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&path, "config", "/etc/drp/server.yaml", "configuration file")
+	return c
 }
 
 func runServer(ctx context.Context, path string) error {

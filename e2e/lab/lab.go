@@ -208,12 +208,24 @@ func (l *Lab) prepare(ctx context.Context) error {
 				}
 			}
 		case Coordinator:
+			if err := markFirstStart(l.paths.coordinator(h.Name)); err != nil {
+				return fmt.Errorf("make disk of %s: %w", h.Name, err)
+			}
 			if err := os.Symlink(l.paths.hostSocket(h.Name), l.paths.api(h.Name)); err != nil {
 				return fmt.Errorf("show socket of %s: %w", h.Name, err)
 			}
 		}
 	}
 	return group.Wait()
+}
+
+// markFirstStart does what drp server init does: it says that a coordinator is new. A host that boots again finds its
+// disk as it was, and a coordinator that has lost it is never called new.
+func markFirstStart(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "first-start"), nil, 0o600)
 }
 
 func (l *Lab) bootAll(ctx context.Context) error {

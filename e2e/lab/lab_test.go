@@ -175,6 +175,7 @@ func TestLab(t *testing.T) {
 	t.Run("a killed service is started again", func(t *testing.T) { testRestart(t, l) })
 	t.Run("stores", func(t *testing.T) { testStores(t, l) })
 	t.Run("cuts", func(t *testing.T) { testCuts(t, l) })
+	t.Run("coordinators are new once", func(t *testing.T) { testFirstStart(t, l) })
 	t.Run("a dead site", func(t *testing.T) { testDeadSite(t, l) })
 	t.Run("a second lab is refused", func(t *testing.T) {
 		_, err := lab.Start(t.Context(), config(t, stateDir(t)))
@@ -358,6 +359,34 @@ func testCuts(t *testing.T, l *lab.Lab) {
 	must(l.Heal(ctx))
 	stays(t, l, "par2-s1")
 	must(reaches(t, l, "par1-c", "par3-c"))
+}
+
+// testFirstStart holds that a coordinator which boots again without its disk's content is not called new.
+func testFirstStart(t *testing.T, l *lab.Lab) {
+	const dir = "/var/lib/drp/server"
+	run := func(host string, args ...string) string {
+		t.Helper()
+		out, err := l.Exec(t.Context(), host, args...)
+		if err != nil || out.Status != 0 {
+			t.Fatalf("%s: %v: %v %s", host, args, err, out.Stderr)
+		}
+		return string(out.Stdout)
+	}
+	for _, h := range l.Hosts() {
+		if h.Role != lab.Coordinator {
+			continue
+		}
+		if got, want := run(h.Name, "ls", "-A", dir), "first-start\n"; got != want {
+			t.Errorf("%s: got %q in its directory, want %q", h.Name, got, want)
+		}
+	}
+	run("par3-c", "rm", dir+"/first-start")
+	if err := errors.Join(l.KillSite(t.Context(), "par3"), l.Heal(t.Context(), "par3")); err != nil {
+		t.Fatal(err)
+	}
+	if got := run("par3-c", "ls", "-A", dir); got != "" {
+		t.Errorf("after a boot: got %q in the directory, want nothing", got)
+	}
 }
 
 func testDeadSite(t *testing.T, l *lab.Lab) {

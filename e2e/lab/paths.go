@@ -19,6 +19,7 @@ func (p paths) hosts() string               { return filepath.Join(p.state, "hos
 func (p paths) host(name string) string     { return filepath.Join(p.hosts(), name) }
 func (p paths) etc(name string) string      { return filepath.Join(p.host(name), "etc") }
 func (p paths) data(name string) string     { return filepath.Join(p.host(name), "data") }
+func (p paths) coordinator(n string) string { return filepath.Join(p.data(n), "server") }
 func (p paths) image(name string) string    { return filepath.Join(p.host(name), "homes.img") }
 func (p paths) spec(name string) string     { return filepath.Join(p.host(name), "host.json") }
 func (p paths) root(name string) string     { return filepath.Join(p.host(name), "root") }
