@@ -13,7 +13,7 @@ const firstStartName = "first-start"
 
 // ErrEmpty: this coordinator has no state, and nobody has said that it is new.
 var ErrEmpty = errors.New("no state, and no mark of a first start: an empty coordinator must not vote. " +
-	"Mount or restore its disk, and until then leave it down: the others go on without it. " +
+	"Mount its disk, and until then leave it down: the others go on without it. " +
 	"Only where the whole cluster is new, ready the directory of each coordinator with drp server init")
 
 // Prepare makes the directory of a coordinator that has never run, and marks it for its first start. Whoever sets the
