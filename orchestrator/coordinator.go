@@ -17,7 +17,7 @@ type Orchestrator struct {
 	config    Config
 	log       *slog.Logger
 	observed  *observed
-	probing   sync.Map // probeKey → true while one is under way
+	asked     sync.Map // probeKey → true while a probe is under way
 	passwords sync.Map // sealed → opened; opening costs a tenth of a millisecond, and desired is made often
 
 	mu    sync.Mutex
@@ -58,16 +58,17 @@ func (o *Orchestrator) leading() (time.Time, error) {
 
 func (o *Orchestrator) system() string { return "coordinator/" + o.config.Name }
 
-func (o *Orchestrator) open(sealed []byte) (string, error) {
-	if p, ok := o.passwords.Load(string(sealed)); ok {
-		return p.(string), nil
+func (o *Orchestrator) open(r *state.Repository) (string, bool) {
+	if p, ok := o.passwords.Load(string(r.SealedPassword)); ok {
+		return p.(string), true
 	}
-	plain, err := o.config.Sealer.Open(sealed)
+	plain, err := o.config.Sealer.Open(r.SealedPassword)
 	if err != nil {
-		return "", err
+		o.log.Error("open repository password", "account", r.Account, "error", err)
+		return "", false
 	}
-	o.passwords.Store(string(sealed), string(plain))
-	return string(plain), nil
+	o.passwords.Store(string(r.SealedPassword), string(plain))
+	return string(plain), true
 }
 
 // View is linearizable.
@@ -114,8 +115,8 @@ func (o *Orchestrator) WorkerSync(ctx context.Context, r wire.WorkerReport) (wir
 	}
 	o.observed.worker(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.WorkerDesired, uint64, error) {
-		d, err := workerDesired(v, r.Site, o.open)
-		return d, d.Revision, err
+		d := workerDesired(v, r.Site, o.open)
+		return d, d.Revision, nil
 	})
 }
 

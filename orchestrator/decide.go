@@ -19,6 +19,16 @@ type now struct {
 	// sites have a coordinator that can fetch a check; own is this one's.
 	sites []state.SiteName
 	own   state.SiteName
+	// free counts what this look has given out already; see room.
+	free *placement
+}
+
+// room is where accounts can go, with what this look has promised and what runs under way were promised.
+func (n now) room() *placement {
+	if n.free.servers == nil {
+		*n.free = *newPlacement(n.view, "", func(s *state.Server) bool { return n.answers(s.Name) })
+	}
+	return n.free
 }
 
 // An action is what the loop carries out. Each can be carried out twice without harm.
@@ -62,7 +72,7 @@ func decide(n now) []action {
 func statusChanges(n now) []action {
 	var actions []action
 	for _, s := range n.view.Servers() {
-		last := n.seen.lastContact(n.view, s.Name)
+		last := n.lastContact(s.Name)
 		if last.IsZero() {
 			continue // never seen: nothing to say yet
 		}
@@ -91,7 +101,7 @@ func (n now) judge(last time.Time) state.Status {
 // answers reports whether a server's agent is in contact with this leader.
 func (n now) answers(s state.ServerName) bool {
 	_, heard := n.seen.reports[s]
-	return heard && n.judge(n.seen.contacts[s]) == state.Up
+	return heard && n.judge(n.lastContact(s)) == state.Up
 }
 
 // reportedOutcomes turns what agents and workers say into commands.
@@ -146,7 +156,7 @@ func firstPlacements(n now) []action {
 		return nil
 	}
 	slices.SortStableFunc(waiting, byRecovery)
-	free := newPlacement(n.view, func(s *state.Server) bool { return n.answers(s.Name) })
+	free := n.room()
 	var actions []action
 	for _, a := range waiting {
 		site := a.Site
@@ -184,7 +194,7 @@ func dueBackups(n now) []action {
 	var actions []action
 	busy := map[state.AccountName]bool{}
 	for _, t := range n.view.Tasks() {
-		if t.Status == state.TaskPending {
+		if t.Status == state.TaskPending && t.Kind == state.TaskBackup {
 			busy[t.Account] = true
 		}
 	}
@@ -222,6 +232,9 @@ func (n now) due(account *state.Account, s schedule.Schedule) (time.Time, bool) 
 		// The first backup does not wait for a slot: until it is there, everything would be lost.
 		return n.at, true
 	}
+	if status.Due.After(n.at) || status.Finished.After(n.at) {
+		return n.at, true // a wrong clock was here: it must not keep backups away until its time has come
+	}
 	if due, ok := s.Spread(string(account.Name)).Latest(status.Due, n.at); ok {
 		return due, true
 	}
@@ -246,14 +259,19 @@ func newBackup(a *state.Assignment, due, at time.Time, by string) state.Task {
 	}
 }
 
-// endedTasks lets go of tasks whose run has ended: the run's step keeps what they said.
+// endedTasks lets go of tasks whose run has ended: the run's step keeps what they said. One that is still under way
+// ends with its run.
 func endedTasks(n now) []action {
 	var actions []action
 	for _, t := range n.view.Tasks() {
-		if t.Status == state.TaskPending || t.Run == "" {
+		if t.Run == "" {
 			continue
 		}
-		if r := n.view.Run(t.Run); r == nil || r.Status.Ended() {
+		switch r := n.view.Run(t.Run); {
+		case r != nil && !r.Status.Ended():
+		case t.Status == state.TaskPending:
+			actions = append(actions, propose{state.TaskFinish, state.TaskFinishData{Task: t.ID, Error: "its run has ended"}})
+		default:
 			actions = append(actions, propose{state.TaskForget, state.TaskForgetData{Task: t.ID}})
 		}
 	}

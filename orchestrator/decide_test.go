@@ -110,18 +110,18 @@ func TestPlanFailover(t *testing.T) {
 		p := newPlatform(t)
 		p.account("a", state.Gold, gib/4)
 		p.start("a")
-		if _, err := planFailover(p.now(), Scope{Site: "par1"}); !errors.Is(err, ErrRefused) {
+		if _, err := planFailover(p.now(), Scope{Site: "par1"}, ""); !errors.Is(err, ErrRefused) {
 			t.Errorf("got %v, want %v", err, ErrRefused)
 		}
 	})
 	t.Run("unknown site", func(t *testing.T) {
-		if _, err := planFailover(newPlatform(t).now(), Scope{Site: "par9"}); !errors.Is(err, state.ErrNotFound) {
+		if _, err := planFailover(newPlatform(t).now(), Scope{Site: "par9"}, ""); !errors.Is(err, state.ErrNotFound) {
 			t.Errorf("got %v, want %v", err, state.ErrNotFound)
 		}
 	})
 	t.Run("shows what is lost", func(t *testing.T) {
 		p := lost(t, map[state.AccountName]state.Tier{"a": state.Bronze, "b": state.Gold})
-		plan, err := planFailover(p.now(), Scope{Site: "par1"})
+		plan, err := planFailover(p.now(), Scope{Site: "par1"}, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestPlanFailover(t *testing.T) {
 		for range 4 {
 			p.pass(10*time.Second, "par2-s1", "par2-s2")
 		}
-		plan, err := planFailover(p.now(), Scope{Site: "par1"})
+		plan, err := planFailover(p.now(), Scope{Site: "par1"}, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +171,7 @@ func TestPlanFailover(t *testing.T) {
 // failover records a run as StartRun does, and confirms it.
 func (p *platform) failover(source string, scope Scope) state.RunID {
 	p.t.Helper()
-	plan, err := planFailover(p.now(), scope)
+	plan, err := planFailover(p.now(), scope, "")
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -266,12 +266,12 @@ func TestRun_silentServerNeedsThePersonsWord(t *testing.T) {
 	p := lost(t, map[state.AccountName]state.Tier{"a": state.Gold})
 	id := p.failover(siteLoss, Scope{Site: "par1"})
 	run := p.view().Run(id)
-	if len(run.ConfirmedDown) != 2 {
-		t.Fatalf("got %v confirmed down, want both servers", run.ConfirmedDown)
+	if len(run.Down) != 2 {
+		t.Fatalf("got %v confirmed down, want both servers", run.Down)
 	}
 	t.Run("without it nothing is fenced", func(t *testing.T) {
 		p := lost(t, map[state.AccountName]state.Tier{"a": state.Gold})
-		plan, err := planFailover(p.now(), Scope{Site: "par1"})
+		plan, err := planFailover(p.now(), Scope{Site: "par1"}, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,9 +11,13 @@ import (
 	"drp/raftstore/state"
 )
 
+// opener unseals the password of an account's repository. One that cannot be opened is reported by it, and is a fault of
+// that account alone: all others of the server or site go on.
+type opener func(*state.Repository) (password string, ok bool)
+
 // agentDesired is what one server should hold. What it reports and should not hold is named too: an account that is
 // not named is left as it is.
-func agentDesired(v *state.View, report *wire.AgentReport, open func(sealed []byte) (string, error)) (wire.AgentDesired, error) {
+func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.AgentDesired, error) {
 	var d wire.AgentDesired
 	server := v.Server(report.Server)
 	if server == nil {
@@ -28,11 +32,10 @@ func agentDesired(v *state.View, report *wire.AgentReport, open func(sealed []by
 		named[a.Account] = true
 		want := wire.DesiredAccount{Account: *account, Token: a.Token, Run: !a.Stop && a.Fenced == nil, New: a.ReadyAt.IsZero()}
 		if want.Run && want.New && a.Restore != nil {
-			access, err := repositoryAccess(v, a, open)
-			if err != nil {
-				return d, err
+			want.Restore = &a.Restore.Snapshot
+			if access, ok := repositoryAccess(v, a, open); ok { // else the agent says what it lacks
+				want.Repository = &access
 			}
-			want.Restore, want.Repository = &a.Restore.Snapshot, &access
 		}
 		d.Accounts = append(d.Accounts, want)
 	}
@@ -49,25 +52,23 @@ func agentDesired(v *state.View, report *wire.AgentReport, open func(sealed []by
 		if t.Status != state.TaskPending || a == nil || a.Token != t.Token {
 			continue
 		}
-		access, err := repositoryAccess(v, a, open)
-		if err != nil {
-			return d, err
+		if access, ok := repositoryAccess(v, a, open); ok {
+			d.Tasks = append(d.Tasks, wire.DesiredTask{Task: *t, Repository: access})
 		}
-		d.Tasks = append(d.Tasks, wire.DesiredTask{Task: *t, Repository: access})
 	}
 	d.Revision = revision(d)
 	return d, nil
 }
 
 // repositoryAccess leads through the gateways of the server's own site: a server never talks to another site's.
-func repositoryAccess(v *state.View, a *state.Assignment, open func([]byte) (string, error)) (wire.RepositoryAccess, error) {
+func repositoryAccess(v *state.View, a *state.Assignment, open opener) (wire.RepositoryAccess, bool) {
 	repo, server := v.Repository(a.Account), v.Server(a.Server)
 	if repo == nil || server == nil {
-		return wire.RepositoryAccess{}, fmt.Errorf("account %s: its repository is not known: %w", a.Account, state.ErrNotFound)
+		return wire.RepositoryAccess{}, false
 	}
-	password, err := open(repo.SealedPassword)
-	if err != nil {
-		return wire.RepositoryAccess{}, fmt.Errorf("account %s: open repository password: %w", a.Account, err)
+	password, ok := open(repo)
+	if !ok {
+		return wire.RepositoryAccess{}, false
 	}
 	access := wire.RepositoryAccess{Password: password}
 	if site := v.Site(server.Site); site != nil {
@@ -75,7 +76,7 @@ func repositoryAccess(v *state.View, a *state.Assignment, open func([]byte) (str
 			access.URLs = append(access.URLs, "rest:"+strings.TrimSuffix(g, "/")+"/"+string(a.Account)+"/"+a.Token.String()+"/")
 		}
 	}
-	return access, nil
+	return access, true
 }
 
 // gatewayView lets each server at the repositories of what it is assigned, at its own site.
@@ -98,26 +99,36 @@ func gatewayView(v *state.View, site state.SiteName) wire.GatewayView {
 }
 
 // workerDesired is what a site lacks: repositories to create, and snapshots that other sites hold.
-func workerDesired(v *state.View, site state.SiteName, open func([]byte) (string, error)) (wire.WorkerDesired, error) {
-	var d wire.WorkerDesired
+func workerDesired(v *state.View, site state.SiteName, open opener) wire.WorkerDesired {
+	d := wire.WorkerDesired{NewSite: true}
 	for _, repo := range v.Repositories() {
 		account := v.Account(repo.Account)
 		if account == nil {
 			continue
 		}
 		if repo.Home.Site == site && repo.InitialisedAt.IsZero() {
-			password, err := open(repo.SealedPassword)
-			if err != nil {
-				return d, fmt.Errorf("account %s: open repository password: %w", repo.Account, err)
+			if password, ok := open(repo); ok {
+				d.Initial = append(d.Initial, wire.InitialJob{Account: repo.Account, Home: repo.Home, Password: password})
 			}
-			d.Initial = append(d.Initial, wire.InitialJob{Account: repo.Account, Home: repo.Home, Password: password})
 		}
+		d.NewSite = d.NewSite && !expected(v, repo, site)
 		if holds(v, account, repo, site) {
 			d.Copy = append(d.Copy, copyJobs(v, account, repo, site)...)
 		}
 	}
 	d.Revision = revision(d)
-	return d, nil
+	return d
+}
+
+// expected reports whether anything of a repository should be in a site's store already.
+func expected(v *state.View, repo *state.Repository, site state.SiteName) bool {
+	if repo.Home.Site == site && !repo.InitialisedAt.IsZero() {
+		return true
+	}
+	return slices.ContainsFunc(v.Snapshots(repo.Account), func(s *state.Snapshot) bool {
+		_, there := s.At(site)
+		return there
+	})
 }
 
 // holds reports whether a site has to hold a copy: the home does, and every replica of the policy.

@@ -9,7 +9,7 @@ import (
 	"drp/raftstore/state"
 )
 
-func opened([]byte) (string, error) { return "secret", nil }
+func opened(*state.Repository) (string, bool) { return "secret", true }
 
 func (p *platform) desired(server state.ServerName) wire.AgentDesired {
 	p.t.Helper()
@@ -90,19 +90,19 @@ func TestWorkerDesired(t *testing.T) {
 	p.account("a", state.Gold, gib/4)
 	p.settle()
 	p.settle()
-	d, err := workerDesired(p.view(), "par1", opened)
-	if err != nil || len(d.Initial) != 1 || d.Initial[0].Password != "secret" {
-		t.Fatalf("got %+v, %v; want a repository to be created", d, err)
+	d := workerDesired(p.view(), "par1", opened)
+	if len(d.Initial) != 1 || d.Initial[0].Password != "secret" {
+		t.Fatalf("got %+v; want a repository to be created", d)
 	}
 	p.start("a")
 	id := p.backup("a")
-	d, err = workerDesired(p.view(), "par2", opened)
-	if err != nil || len(d.Copy) != 1 || d.Copy[0].From != "par1" || d.Copy[0].Snapshots[0] != id {
-		t.Fatalf("got %+v, %v; want par2 to pull the snapshot from par1", d, err)
+	d = workerDesired(p.view(), "par2", opened)
+	if len(d.Copy) != 1 || d.Copy[0].From != "par1" || d.Copy[0].Snapshots[0] != id {
+		t.Fatalf("got %+v; want par2 to pull the snapshot from par1", d)
 	}
 	p.apply(state.ReplicationRecord, state.ReplicationRecordData{Account: "a", From: "par1", To: "par2", Snapshots: []state.SnapshotID{id}})
-	if d, err = workerDesired(p.view(), "par2", opened); err != nil || len(d.Copy) != 0 {
-		t.Errorf("got %+v, %v; want nothing left to do", d, err)
+	if d = workerDesired(p.view(), "par2", opened); len(d.Copy) != 0 {
+		t.Errorf("got %+v; want nothing left to do", d)
 	}
 }
 
@@ -121,8 +121,8 @@ func TestWorkerDesired_pullsFromASiteThatCameBack(t *testing.T) {
 	p.settle()
 	p.failover(siteLoss, Scope{Site: "par1"})
 	p.settle()
-	d, err := workerDesired(p.view(), "par2", opened)
-	if err != nil || len(d.Copy) != 1 || d.Copy[0].From != "par1" || d.Copy[0].Snapshots[0] != only {
-		t.Errorf("got %+v, %v; want the snapshot that par1 alone holds", d, err)
+	d := workerDesired(p.view(), "par2", opened)
+	if len(d.Copy) != 1 || d.Copy[0].From != "par1" || d.Copy[0].Snapshots[0] != only {
+		t.Errorf("got %+v; want the snapshot that par1 alone holds", d)
 	}
 }

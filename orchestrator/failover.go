@@ -13,8 +13,9 @@ import (
 	"drp/raftstore/state"
 )
 
-// planFailover says what a failover of scope would do at this moment. It refuses where one would be wrong.
-func planFailover(n now, scope Scope) (*Plan, error) {
+// planFailover says what a failover of scope would do at this moment. It refuses where one would be wrong. Accounts that
+// a run has taken up already are left to it, unless that run is own.
+func planFailover(n now, scope Scope, own state.RunID) (*Plan, error) {
 	servers, err := scopeServers(n.view, scope)
 	if err != nil {
 		return nil, err
@@ -23,7 +24,7 @@ func planFailover(n now, scope Scope) (*Plan, error) {
 	inScope := map[state.ServerName]bool{}
 	for _, s := range servers {
 		inScope[s.Name] = true
-		ps := PlanServer{Server: s.Name, LastContact: n.seen.lastContact(n.view, s.Name), Accounts: len(n.view.AssignmentsOn(s.Name))}
+		ps := PlanServer{Server: s.Name, LastContact: n.lastContact(s.Name), Accounts: len(n.view.AssignmentsOn(s.Name))}
 		if n.maybeAlive(s.Name) {
 			ps.Status = state.Up
 			plan.Answering = append(plan.Answering, ps)
@@ -32,13 +33,15 @@ func planFailover(n now, scope Scope) (*Plan, error) {
 		ps.Status = n.judge(ps.LastContact)
 		plan.Silent = append(plan.Silent, ps)
 	}
-	if len(plan.Silent) == 0 {
+	accounts := n.lostAccounts(inScope, len(plan.Silent) > 0)
+	switch {
+	case len(accounts) == 0 && len(plan.Silent) == 0:
 		return nil, fmt.Errorf("fail over %s: all of its servers still answer (%s); a failover is for what is lost: %w",
 			scope, describeContacts(n, plan.Answering), ErrRefused)
+	case len(accounts) == 0:
+		return nil, fmt.Errorf("fail over %s: no account runs there: %w", scope, ErrRefused)
 	}
-	if err := planAccounts(n, plan, inScope); err != nil {
-		return nil, err
-	}
+	planAccounts(n, plan, inScope, accounts, own)
 	plan.Hash = plan.hash()
 	return plan, nil
 }
@@ -46,7 +49,7 @@ func planFailover(n now, scope Scope) (*Plan, error) {
 // maybeAlive reports whether a server has to be treated as alive: it answered a short while ago, or this leader is too
 // new to know.
 func (n now) maybeAlive(s state.ServerName) bool {
-	last := n.seen.lastContact(n.view, s)
+	last := n.lastContact(s)
 	return !last.IsZero() && n.judge(last) == state.Up
 }
 
@@ -104,30 +107,41 @@ func describeContacts(n now, servers []PlanServer) string {
 	return strings.Join(list, ", ")
 }
 
-// planAccounts decides for every account of the scope, in order of recovery, where it comes back and from what.
-func planAccounts(n now, plan *Plan, inScope map[state.ServerName]bool) error {
+// lostAccounts are those of the scope that need another server, in order of recovery: all of them when a part of it is
+// silent. When all of it answers, those that a run stopped there, or brought there and could not start, and then left
+// behind: nobody else would ever bring them back.
+func (n now) lostAccounts(inScope map[state.ServerName]bool, silent bool) []*state.Account {
 	var accounts []*state.Account
 	for _, a := range n.view.Accounts() {
-		if as := n.view.Assignment(a.Name); as != nil && inScope[as.Server] {
+		as := n.view.Assignment(a.Name)
+		if as == nil || !inScope[as.Server] {
+			continue
+		}
+		if silent || as.Stop || as.Fenced != nil || (as.Run != "" && as.ReadyAt.IsZero()) {
 			accounts = append(accounts, a)
 		}
 	}
-	if len(accounts) == 0 {
-		return fmt.Errorf("fail over %s: no account runs there: %w", plan.Scope, ErrRefused)
-	}
 	slices.SortStableFunc(accounts, byRecovery)
-	busy := recovering(n.view)
-	free := newPlacement(n.view, func(s *state.Server) bool { return !inScope[s.Name] && n.answers(s.Name) })
+	return accounts
+}
+
+// planAccounts decides for every account where it comes back and from what.
+func planAccounts(n now, plan *Plan, inScope map[state.ServerName]bool, accounts []*state.Account, own state.RunID) {
+	busy := recovering(n.view, own)
+	lost := func(server *state.Server) bool { return len(plan.Silent) > 0 && inScope[server.Name] }
+	free := newPlacement(n.view, own, func(s *state.Server) bool { return !lost(s) && n.answers(s.Name) })
 	for _, account := range accounts {
 		as := n.view.Assignment(account.Name)
 		refuse := func(reason string) {
 			plan.NotFit = append(plan.NotFit, PlanRefusal{account.Name, account.Tier, as.Server, reason})
 		}
 		if run := busy[account.Name]; run != "" {
-			refuse(fmt.Sprintf("run %s already recovers it", run))
+			refuse(fmt.Sprintf("run %s already recovers it: drp run watch %s, or drp run cancel %s when nobody has confirmed it", run, run, run))
 			continue
 		}
-		snapshot, site, server, reason := findRecovery(n, free, account, plan.Scope)
+		snapshot, site, server, reason := findRecovery(n, free, account, func(site state.SiteName) bool {
+			return len(plan.Silent) > 0 && site == plan.Scope.Site
+		})
 		if reason != "" {
 			refuse(reason)
 			continue
@@ -135,18 +149,17 @@ func planAccounts(n now, plan *Plan, inScope map[state.ServerName]bool) error {
 		plan.Accounts = append(plan.Accounts, PlanAccount{
 			Account: account.Name, Tier: account.Tier, From: as.Server, Token: as.Token, To: server,
 			Snapshot: snapshot.ID, ReadAt: site, Start: snapshot.Start,
-			Loss:      max(0, n.seen.lastContact(n.view, as.Server).Sub(snapshot.Start)),
+			Loss:      max(0, n.lastContact(as.Server).Sub(snapshot.Start)),
 			Addresses: account.Addresses,
 		})
 	}
-	return nil
 }
 
 // recovering maps each account of a run that has not ended to that run.
-func recovering(v *state.View) map[state.AccountName]state.RunID {
+func recovering(v *state.View, own state.RunID) map[state.AccountName]state.RunID {
 	busy := map[state.AccountName]state.RunID{}
 	for _, r := range v.Runs() {
-		if r.Status.Ended() {
+		if r.Status.Ended() || r.ID == own {
 			continue
 		}
 		for _, a := range v.RunAccounts(r.ID) {
@@ -160,7 +173,7 @@ func recovering(v *state.View) map[state.AccountName]state.RunID {
 
 // findRecovery takes the newest snapshot of which a reachable site holds a copy, at a site that has room. An older
 // copy at a site with room beats a newer one at a full site: a customer would rather be up.
-func findRecovery(n now, free *placement, account *state.Account, scope Scope) (*state.Snapshot, state.SiteName, state.ServerName, string) {
+func findRecovery(n now, free *placement, account *state.Account, lost func(state.SiteName) bool) (*state.Snapshot, state.SiteName, state.ServerName, string) {
 	reason := "it has no snapshot yet"
 	tried := map[state.SiteName]bool{}
 	for _, snapshot := range n.view.Snapshots(account.Name) { // newest first
@@ -170,7 +183,7 @@ func findRecovery(n now, free *placement, account *state.Account, scope Scope) (
 		copies := slices.Clone(snapshot.Sites)
 		slices.SortFunc(copies, func(a, b state.Copy) int { return cmp.Compare(a.Site, b.Site) })
 		for _, c := range copies {
-			if (scope.Site != "" && c.Site == scope.Site) || tried[c.Site] {
+			if lost(c.Site) || tried[c.Site] {
 				continue
 			}
 			tried[c.Site] = true
@@ -184,15 +197,13 @@ func findRecovery(n now, free *placement, account *state.Account, scope Scope) (
 	return nil, "", "", reason
 }
 
-// hash covers what a person agrees to, and nothing that changes while they read: who moves where, from which snapshot,
-// who is named as down, what stays behind.
+// hash covers what a person agrees to, and nothing that changes while they read: who moves where, who is named as down,
+// what stays behind. Not the snapshots: a newer one may be copied while they read, and only makes the loss smaller.
 func (p *Plan) hash() string {
 	type account struct {
-		Account  state.AccountName
-		Token    state.Token
-		To       state.ServerName
-		Snapshot state.SnapshotID
-		ReadAt   state.SiteName
+		Account state.AccountName
+		Token   state.Token
+		To      state.ServerName
 	}
 	bound := struct {
 		Scope    Scope
@@ -204,7 +215,7 @@ func (p *Plan) hash() string {
 		bound.Silent = append(bound.Silent, s.Server)
 	}
 	for _, a := range p.Accounts {
-		bound.Accounts = append(bound.Accounts, account{a.Account, a.Token, a.To, a.Snapshot, a.ReadAt})
+		bound.Accounts = append(bound.Accounts, account{a.Account, a.Token, a.To})
 	}
 	for _, r := range p.NotFit {
 		bound.NotFit = append(bound.NotFit, r.Account)

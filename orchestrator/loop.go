@@ -5,7 +5,10 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,9 +40,8 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 	}
 	o.log.Info("leading")
 	defer o.log.Info("no longer leading")
-	var probing sync.WaitGroup
-	defer probing.Wait()
-	probes := make(chan struct{}, probesAtOnce)
+	t := &term{Orchestrator: o, probes: make(chan struct{}, probesAtOnce)}
+	defer t.probing.Wait()
 	told := time.Time{}
 	for ctx.Err() == nil {
 		changed, reported := o.config.Store.Changed(), o.observed.next()
@@ -48,7 +50,7 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 			told = n.at
 			go o.config.Peers.TellContacts(ctx, wire.Contacts{Last: n.seen.contacts})
 		}
-		o.carryOut(ctx, n, decide(n), &probing, probes)
+		t.carryOut(ctx, n, decide(n))
 		timer := time.NewTimer(o.config.Tick)
 		select {
 		case <-ctx.Done():
@@ -64,7 +66,7 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 func (o *Orchestrator) now(since time.Time) now {
 	return now{
 		view: o.config.Store.View(), seen: o.observed.glance(), at: o.config.Clock(), since: since,
-		sites: o.config.Peers.Sites(), own: o.config.Site,
+		sites: o.config.Peers.Sites(), own: o.config.Site, free: &placement{},
 	}
 }
 
@@ -78,55 +80,69 @@ func (o *Orchestrator) initialise(ctx context.Context) error {
 	return err
 }
 
+// term is what one leadership remembers of what it has tried.
+type term struct {
+	*Orchestrator
+	refusals refusals
+	probing  sync.WaitGroup
+	probes   chan struct{} // slots
+}
+
 // carryOut waits for every proposal, so that the next look sees their effect. Probes go on beside it: a service that
 // does not answer must not hold up the others.
-func (o *Orchestrator) carryOut(ctx context.Context, n now, actions []action, probing *sync.WaitGroup, slots chan struct{}) {
+func (t *term) carryOut(ctx context.Context, n now, actions []action) {
 	var group errgroup.Group
 	group.SetLimit(proposalsAtOnce)
+	var unsure atomic.Bool
+	t.refusals.forget(n.at)
 	for _, a := range actions {
 		switch a := a.(type) {
 		case propose:
+			key := a.key()
+			if t.refusals.rests(key, n.at) {
+				continue
+			}
 			group.Go(func() error {
-				o.report(a.name, a.payload, ctx, o.system())
+				refused, err := t.report(ctx, a.name, a.payload)
+				if refused {
+					t.refusals.note(key, n.at)
+				} else if err != nil {
+					unsure.Store(true)
+				}
 				return nil
 			})
 		case createRepository:
 			group.Go(func() error {
-				o.createRepository(ctx, a)
+				t.createRepository(ctx, a)
 				return nil
 			})
 		case probe:
-			o.startProbe(ctx, a, probing, slots)
+			t.startProbe(ctx, a)
 		}
 	}
 	_ = group.Wait() // every error was logged where it arose
-	o.forgetTaken(n)
+	if !unsure.Load() {
+		t.forgetTaken(n)
+	}
 }
 
 // report proposes for the loop itself: a refusal means that the state moved on, and the next look will see it.
-func (o *Orchestrator) report(name state.Name, payload any, ctx context.Context, by string) {
-	_, err := o.propose(ctx, by, name, payload)
+func (o *Orchestrator) report(ctx context.Context, name state.Name, payload any) (refused bool, err error) {
+	result, err := o.config.Store.Propose(ctx, state.NewCommand(name, uuid.NewString(), o.config.Clock(), o.system(), payload))
 	switch {
-	case err == nil, ctx.Err() != nil:
-	case errors.Is(err, state.ErrConflict):
-		o.log.Debug("proposal overtaken", "command", name, "reason", err)
-	default:
+	case err != nil && ctx.Err() == nil:
 		o.log.Warn("proposal failed", "command", name, "error", err)
+	case err == nil && errors.Is(result.Err, state.ErrConflict):
+		o.log.Debug("proposal overtaken", "command", name, "reason", result.Err)
+	case err == nil && result.Err != nil:
+		o.log.Warn("proposal refused", "command", name, "reason", result.Err)
 	}
+	return err == nil && result.Err != nil, err
 }
 
-// forgetTaken drops the reports that have been committed. One that was not is still there for the next look, unless
-// the state made it meaningless.
+// forgetTaken drops the reports that have been committed, or refused.
 func (o *Orchestrator) forgetTaken(n now) {
-	var passes []string
-	for id := range n.seen.passes {
-		passes = append(passes, id)
-	}
-	var ready []wire.Initialised
-	for r := range n.seen.ready {
-		ready = append(ready, r)
-	}
-	o.observed.taken(passes, ready)
+	o.observed.taken(slices.Collect(maps.Keys(n.seen.passes)), slices.Collect(maps.Keys(n.seen.ready)))
 }
 
 // propose commits one command under an id of its own.
@@ -150,28 +166,31 @@ func (o *Orchestrator) createRepository(ctx context.Context, a createRepository)
 		o.log.Error("seal repository password", "account", a.account, "error", err)
 		return
 	}
-	o.report(state.RepositoryCreate, state.RepositoryCreateData{Account: a.account, Site: a.site, SealedPassword: sealed}, ctx, o.system())
+	_, _ = o.report(ctx, state.RepositoryCreate, state.RepositoryCreateData{Account: a.account, Site: a.site, SealedPassword: sealed})
 }
 
 // startProbe asks once at a time for each check. A failed one is asked again at the next look.
-func (o *Orchestrator) startProbe(ctx context.Context, a probe, probing *sync.WaitGroup, slots chan struct{}) {
-	if _, running := o.probing.LoadOrStore(a.key, true); running {
+func (t *term) startProbe(ctx context.Context, a probe) {
+	if _, running := t.asked.LoadOrStore(a.key, true); running {
 		return
 	}
 	select {
-	case slots <- struct{}{}:
+	case t.probes <- struct{}{}:
 	default:
-		o.probing.Delete(a.key)
+		t.asked.Delete(a.key)
 		return // all slots busy; the next look tries again
 	}
-	probing.Go(func() {
-		defer func() { <-slots; o.probing.Delete(a.key) }()
+	t.probing.Go(func() {
+		defer func() { <-t.probes; t.asked.Delete(a.key) }()
 		ctx, cancel := context.WithTimeout(ctx, a.ask.Timeout+2*time.Second)
 		defer cancel()
-		result, err := o.config.Peers.Probe(ctx, a.from, a.ask)
+		result, err := t.config.Peers.Probe(ctx, a.from, a.ask)
 		if err != nil {
 			result = wire.ProbeResult{Message: err.Error(), Site: string(a.from)}
 		}
-		o.observed.probed(a.key, result)
+		if !result.OK || result.At.IsZero() {
+			result.At = t.config.Clock() // when it was known here; a good answer bears the time at which it came
+		}
+		t.observed.probed(a.key, result)
 	})
 }

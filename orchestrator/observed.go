@@ -150,11 +150,15 @@ func (o *observed) taken(passes []string, ready []wire.Initialised) {
 	}
 }
 
-// lastContact is when a server was last heard by anybody we know of.
-func (g glance) lastContact(v *state.View, s state.ServerName) time.Time {
-	last := g.contacts[s]
-	if row := v.ServerStatus(s); row != nil && row.LastContact.After(last) {
+// lastContact is when a server was last heard by anybody we know of; zero: never. A time that has not come yet was
+// written by a wrong clock: it says that the server was heard, and not when, so it counts as this leader's beginning.
+func (n now) lastContact(s state.ServerName) time.Time {
+	last := n.seen.contacts[s]
+	if row := n.view.ServerStatus(s); row != nil && row.LastContact.After(last) {
 		last = row.LastContact
+	}
+	if last.After(n.at) {
+		return n.since
 	}
 	return last
 }

@@ -15,8 +15,8 @@ type placement struct {
 }
 
 // newPlacement offers the servers that allowed lets through. Whatever is assigned to one counts there, also what is
-// told to stop: until it is fenced it may still run.
-func newPlacement(v *state.View, allowed func(*state.Server) bool) *placement {
+// told to stop: until it is fenced it may still run; and what runs under way were promised, but for the run own.
+func newPlacement(v *state.View, own state.RunID, allowed func(*state.Server) bool) *placement {
 	p := &placement{used: map[state.ServerName]state.Resources{}}
 	for _, s := range v.Servers() {
 		if allowed(s) {
@@ -26,6 +26,17 @@ func newPlacement(v *state.View, allowed func(*state.Server) bool) *placement {
 	for _, a := range v.Assignments() {
 		if acc := v.Account(a.Account); acc != nil && a.Fenced == nil {
 			p.used[a.Server] = add(p.used[a.Server], acc.Plan)
+		}
+	}
+	for _, r := range v.Runs() {
+		if r.Status.Ended() || r.ID == own {
+			continue
+		}
+		for _, ra := range v.RunAccounts(r.ID) { // promised, and not assigned yet
+			a, acc := v.Assignment(ra.Account), v.Account(ra.Account)
+			if ra.Status == state.StepPending && a != nil && acc != nil && a.Run != r.ID {
+				p.used[ra.To] = add(p.used[ra.To], acc.Plan)
+			}
 		}
 	}
 	return p

@@ -61,7 +61,7 @@ func (o *Orchestrator) PlanFailover(ctx context.Context, scope Scope) (*Plan, er
 	if err != nil {
 		return nil, err
 	}
-	return planFailover(n, scope)
+	return planFailover(n, scope, "")
 }
 
 // present is a now whose state is linearizable: for decisions that a person sees.
@@ -139,11 +139,14 @@ func (o *Orchestrator) recordRun(ctx context.Context, n now, by string, run stat
 	var plan *Plan
 	if scope != (Scope{}) {
 		var err error
-		if plan, err = planFailover(n, scope); err != nil {
+		if plan, err = planFailover(n, scope, run.ID); err != nil {
 			return err
 		}
 		if shown != "" && shown != plan.Hash {
-			return fmt.Errorf("start run of %s: the plan has changed since it was shown (a server fell silent or came back, or a newer snapshot was copied): look at it again: %w", run.Runbook, ErrRefused)
+			return fmt.Errorf("start run of %s: the plan has changed since it was shown (a server fell silent, came back or filled up): look at it again: %w", run.Runbook, ErrRefused)
+		}
+		if begun := n.view.Run(run.ID); begun != nil && begun.PlanHash != plan.Hash {
+			return fmt.Errorf("start run %s: it was begun with another plan than the present one: start a new one: %w", run.ID, ErrRefused)
 		}
 		run.Status, run.PlanHash = state.RunPreparing, plan.Hash
 	}
@@ -171,7 +174,7 @@ func runAccounts(n now, id state.RunID, plan *Plan) []state.RunAccount {
 		rows = append(rows, state.RunAccount{
 			Run: id, Account: a.Account, Order: len(rows), From: a.From, Token: a.Token, To: a.To,
 			Restore: state.RestorePoint{Snapshot: a.Snapshot, Site: a.ReadAt}, Start: a.Start,
-			LastContact: n.seen.lastContact(n.view, a.From), Status: state.StepPending,
+			LastContact: n.lastContact(a.From), Status: state.StepPending,
 		})
 	}
 	for _, a := range plan.NotFit {

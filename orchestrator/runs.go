@@ -20,6 +20,7 @@ type step func(n now, r *state.Run, s bound) outcome
 type bound struct {
 	runbooks.Step
 	arguments map[string]string
+	started   time.Time // zero: the run has not come to it yet
 }
 
 type outcome struct {
@@ -75,7 +76,10 @@ func runStep(n now, r *state.Run) []action {
 	if err != nil {
 		return []action{endStep(n, r, state.StepFailed, err.Error())}
 	}
-	out := do(n, r, bound{spec, arguments})
+	out := do(n, r, bound{spec, arguments, current.Started})
+	if spec.Type != runbooks.Confirm {
+		out.actions = append(out.actions, runAhead(n, r, book)...)
+	}
 	switch {
 	case out.failed != "":
 		return append(out.actions, endStep(n, r, state.StepFailed, out.failed))
@@ -89,8 +93,24 @@ func runStep(n now, r *state.Run) []action {
 	return out.actions
 }
 
+// runAhead lets accounts that have passed the present step go on by themselves: one that cannot be stopped must not keep
+// all others down. A step looks only at accounts which have passed the one before, and is done when all have passed it.
+func runAhead(n now, r *state.Run, book *runbooks.Runbook) []action {
+	var actions []action
+	for i := r.Step + 1; i < len(book.Steps) && timesOutByAccount(book.Steps[i].Type); i++ {
+		actions = append(actions, steps[book.Steps[i].Type](n, r, bound{Step: book.Steps[i]}).actions...)
+	}
+	return actions
+}
+
 // timesOutByAccount: these steps end single accounts as failed when their time is over, and go on with the others.
-func timesOutByAccount(kind string) bool { return kind == runbooks.Rebuild || kind == runbooks.Verify }
+func timesOutByAccount(kind string) bool {
+	switch kind {
+	case runbooks.Fence, runbooks.Assign, runbooks.Rebuild, runbooks.Verify:
+		return true
+	}
+	return false
+}
 
 func beginStep(n now, r *state.Run, spec runbooks.Step) action {
 	next := slices.Clone(r.Steps)

@@ -29,10 +29,10 @@ func (o *Orchestrator) Status(ctx context.Context) (*StatusReport, error) {
 		report.Sites = append(report.Sites, SiteStatus{
 			Site: s.Name, Witness: s.Witness, GatewaySeen: n.seen.gateways[s.Name], WorkerSeen: n.seen.workers[s.Name]})
 	}
-	full := newPlacement(n.view, func(*state.Server) bool { return true })
+	full := newPlacement(n.view, "", func(*state.Server) bool { return true })
 	for _, s := range n.view.Servers() {
 		r := ServerReport{
-			Server: s.Name, Site: s.Site, LastContact: n.seen.lastContact(n.view, s.Name),
+			Server: s.Name, Site: s.Site, LastContact: n.lastContact(s.Name),
 			Accounts: len(n.view.AssignmentsOn(s.Name)), Used: full.used[s.Name], Capacity: s.Capacity,
 		}
 		if !r.LastContact.IsZero() {
@@ -103,7 +103,11 @@ func exposure(n now, a *state.Account, repo *state.Repository) string {
 		if missing != "" {
 			continue
 		}
-		if age := n.at.Sub(s.Start); policy.RPO > 0 && age > policy.RPO {
+		age := n.at.Sub(s.Start)
+		if age < 0 {
+			return "its newest snapshot bears a time that has not come yet: a coordinator's clock was wrong"
+		}
+		if policy.RPO > 0 && age > policy.RPO {
 			return fmt.Sprintf("the newest snapshot that every site holds is %s old, the objective is %s", age.Round(time.Second), policy.RPO) + lastFailure(n, a)
 		}
 		return ""

@@ -16,33 +16,52 @@ func confirmStep(_ now, r *state.Run, _ bound) outcome {
 		return outcome{waiting: true, message: "waiting for a person to confirm the plan"}
 	}
 	message := "confirmed by " + r.ConfirmedBy
-	if len(r.ConfirmedDown) > 0 {
-		message += ", who says that these servers are down: " + joinServers(r.ConfirmedDown)
+	if len(r.Down) > 0 {
+		var servers []state.ServerName
+		for _, w := range r.Down {
+			servers = append(servers, w.Server)
+		}
+		message += ", who says that these servers are down: " + joinServers(servers)
 	}
 	return outcome{done: true, message: message}
 }
 
+// pending are the accounts of a run that have not ended, each with its present assignment.
+func (n now) pending(r *state.Run) func(yield func(*state.RunAccount, *state.Assignment) bool) {
+	return func(yield func(*state.RunAccount, *state.Assignment) bool) {
+		for _, ra := range n.view.RunAccounts(r.ID) {
+			a := n.view.Assignment(ra.Account)
+			if ra.Status == state.StepPending && a != nil && !yield(ra, a) {
+				return
+			}
+		}
+	}
+}
+
 // fenceStep makes sure that nothing runs under the old tokens. A server that answers is told to stop, whatever was
 // confirmed: force is never used on a holder that can be asked. One that is silent counts as down only when a person
-// named it.
-func fenceStep(n now, r *state.Run, _ bound) outcome {
+// said so after it was last heard.
+func fenceStep(n now, r *state.Run, s bound) outcome {
 	var out outcome
 	left, unconfirmed := 0, []state.ServerName{}
-	for _, ra := range n.view.RunAccounts(r.ID) {
-		a := n.view.Assignment(ra.Account)
-		if ra.Status != state.StepPending || a == nil || a.Token != ra.Token || a.Fenced != nil {
+	for ra, a := range n.pending(r) {
+		if a.Token != ra.Token || a.Fenced != nil {
 			continue
 		}
 		left++
-		confirmed := slices.Contains(r.ConfirmedDown, a.Server)
+		by, down := n.confirmedDown(r, a.Server)
 		switch {
 		case n.maybeAlive(a.Server):
 			if !a.Stop {
 				out.actions = append(out.actions, propose{state.AssignmentStop, state.AssignmentStopData{Account: a.Account, Token: a.Token}})
 			}
-		case confirmed:
+			if n.late(s) {
+				out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed,
+					fmt.Sprintf("server %s answers and has not stopped it within %s%s", a.Server, s.Timeout, said(n, a))))
+			}
+		case down:
 			out.actions = append(out.actions, propose{state.AssignmentFenced, state.AssignmentFencedData{
-				Account: a.Account, Token: a.Token, Method: state.ConfirmedDown, By: r.ConfirmedBy}})
+				Account: a.Account, Token: a.Token, Method: state.ConfirmedDown, By: by}})
 		case !slices.Contains(unconfirmed, a.Server):
 			unconfirmed = append(unconfirmed, a.Server)
 		}
@@ -59,13 +78,23 @@ func fenceStep(n now, r *state.Run, _ bound) outcome {
 	return out
 }
 
+// confirmedDown finds the word of a person who could know: given after the server was last heard.
+func (n now) confirmedDown(r *state.Run, server state.ServerName) (by string, ok bool) {
+	last := n.lastContact(server)
+	for _, w := range r.Down {
+		if w.Server == server && w.At.After(last) {
+			return w.By, true
+		}
+	}
+	return "", false
+}
+
 // assignStep gives each fenced account to its new server under the next generation.
-func assignStep(n now, r *state.Run, _ bound) outcome {
+func assignStep(n now, r *state.Run, s bound) outcome {
 	var out outcome
-	left := 0
-	for _, ra := range n.view.RunAccounts(r.ID) {
-		a := n.view.Assignment(ra.Account)
-		if ra.Status != state.StepPending || a == nil || a.Run == r.ID {
+	left, message := 0, "every account has a new server"
+	for ra, a := range n.pending(r) {
+		if a.Run == r.ID {
 			continue
 		}
 		left++
@@ -73,17 +102,21 @@ func assignStep(n now, r *state.Run, _ bound) outcome {
 			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, "it was given to "+string(a.Server)+" meanwhile"))
 			continue
 		}
+		if a.Fenced == nil {
+			continue // its turn has not come
+		}
 		to, reason := n.target(ra)
 		if reason != "" {
-			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, reason))
+			message = fmt.Sprintf("account %s: %s", ra.Account, reason)
+			if n.late(s) {
+				out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, reason+" within "+s.Timeout.String()))
+			}
 			continue
 		}
 		out.actions = append(out.actions, propose{state.Assign, state.AssignData{
 			Account: ra.Account, Server: to, Previous: ra.Token, Restore: &ra.Restore, Run: r.ID}})
 	}
-	if left == 0 {
-		out.done, out.message = true, "every account has a new server"
-	}
+	out.done, out.message = left == 0, message
 	return out
 }
 
@@ -92,29 +125,25 @@ func (n now) target(ra *state.RunAccount) (state.ServerName, string) {
 	if n.answers(ra.To) {
 		return ra.To, ""
 	}
-	if n.at.Sub(n.since) < unknownAfter {
-		return ra.To, "" // a new leader has not heard everybody yet: keep to the plan
-	}
 	account := n.view.Account(ra.Account)
 	if account == nil {
 		return "", "it is no longer in the inventory"
 	}
-	return newPlacement(n.view, func(s *state.Server) bool { return n.answers(s.Name) }).choose(ra.Restore.Site, account.Plan)
+	return n.room().choose(ra.Restore.Site, account.Plan)
 }
 
 // rebuildStep waits until the agents have restored, started and announced every account. They do it because they are
 // assigned to; nothing is dispatched here.
-func rebuildStep(n now, r *state.Run, spec bound) outcome {
+func rebuildStep(n now, r *state.Run, s bound) outcome {
 	var out outcome
 	left := 0
-	for _, ra := range n.view.RunAccounts(r.ID) {
-		a := n.view.Assignment(ra.Account)
-		if ra.Status != state.StepPending || a == nil || !a.ReadyAt.IsZero() {
+	for ra, a := range n.pending(r) {
+		if a.Run == r.ID && !a.ReadyAt.IsZero() {
 			continue
 		}
 		left++
-		if n.late(r, spec) {
-			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, "not running within "+spec.Timeout.String()+said(n, a)))
+		if a.Run == r.ID && n.late(s) {
+			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, "not running within "+s.Timeout.String()+said(n, a)))
 		}
 	}
 	if left == 0 {
@@ -123,8 +152,9 @@ func rebuildStep(n now, r *state.Run, spec bound) outcome {
 	return out
 }
 
-func (n now) late(r *state.Run, spec bound) bool {
-	return spec.Timeout > 0 && n.at.Sub(r.Steps[r.Step].Started) > spec.Timeout
+// late reports whether the step's time is over. A step that the run has not come to yet has all of its time.
+func (n now) late(s bound) bool {
+	return s.Timeout > 0 && !s.started.IsZero() && n.at.Sub(s.started) > s.Timeout
 }
 
 // said is the last word of the agent on an account.
@@ -136,26 +166,26 @@ func said(n now, a *state.Assignment) string {
 }
 
 // verifyStep has each service's check fetched from another site than the one where it runs now, and measures.
-func verifyStep(n now, r *state.Run, spec bound) outcome {
+func verifyStep(n now, r *state.Run, s bound) outcome {
 	var out outcome
 	left := 0
-	for _, ra := range n.view.RunAccounts(r.ID) {
-		if ra.Status != state.StepPending {
-			continue
-		}
+	for ra, a := range n.pending(r) {
 		left++
-		account, a := n.view.Account(ra.Account), n.view.Assignment(ra.Account)
-		if account == nil || a == nil {
+		account := n.view.Account(ra.Account)
+		if account == nil {
 			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, "it is no longer in the inventory"))
 			continue
+		}
+		if a.Run != r.ID || a.ReadyAt.IsZero() {
+			continue // its turn has not come
 		}
 		good, message, asks := n.checks(r, account, a)
 		out.actions = append(out.actions, asks...)
 		switch {
 		case !good.IsZero():
 			out.actions = append(out.actions, endAccountAt(r, ra, good, message))
-		case n.late(r, spec):
-			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, "no good answer within "+spec.Timeout.String()+": "+message))
+		case n.late(s):
+			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, "no good answer within "+s.Timeout.String()+": "+message))
 		}
 	}
 	if left == 0 {
@@ -166,6 +196,9 @@ func verifyStep(n now, r *state.Run, spec bound) outcome {
 	}
 	return out
 }
+
+// probeAgain is how long a failed check rests before it is fetched again.
+const probeAgain = time.Second
 
 // checks returns when the last of the account's checks gave its first good answer; zero while one is missing.
 func (n now) checks(r *state.Run, account *state.Account, a *state.Assignment) (good time.Time, message string, asks []action) {
@@ -183,6 +216,9 @@ func (n now) checks(r *state.Run, account *state.Account, a *state.Assignment) (
 				good = result.At
 			}
 			continue
+		}
+		if asked && n.at.Sub(result.At) < probeAgain {
+			return time.Time{}, "service " + s.Name + ": " + result.Message, asks
 		}
 		asks = append(asks, probe{key, n.vantage(server.Site), wire.Probe{Address: account.Addresses[0], URL: s.Check.HTTP, Timeout: 5 * time.Second}})
 		message = "service " + s.Name + " has not been asked yet"
@@ -239,6 +275,11 @@ func restoreFilesStep(n now, r *state.Run, s bound) outcome {
 		return outcome{message: fmt.Sprintf("%s restores %s of snapshot %s", task.Server, task.Path, task.Restore.Snapshot.Short())}
 	}
 	account := state.AccountName(s.arguments["account"])
+	for _, other := range n.view.Tasks() {
+		if other.Account == account && other.Kind == state.TaskRestoreFiles && other.Status == state.TaskPending {
+			return outcome{message: fmt.Sprintf("waiting for another restore of this account to end (run %s)", other.Run)}
+		}
+	}
 	a, repo := n.view.Assignment(account), n.view.Repository(account)
 	if a == nil || repo == nil || a.Stop || a.Fenced != nil || a.ReadyAt.IsZero() {
 		return outcome{failed: fmt.Sprintf("account %s does not run anywhere now, so there is no home to restore into", account)}

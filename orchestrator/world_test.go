@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +20,9 @@ type world struct {
 	running   map[state.ServerName]map[state.AccountName]state.Token
 	held      map[state.ServerName]map[state.AccountName]state.Token // homes on disk
 	seenToken map[state.ServerName]map[state.AccountName]state.Token // the agent's journal
+	stopped   map[copyOf]bool                                        // in the agents' journals: never started again
 	wrong     map[copyOf]bool                                        // copies that a person took for dead and that were not
+	history   []string
 }
 
 type copyOf struct {
@@ -30,7 +33,7 @@ type copyOf struct {
 
 func newWorld(t testing.TB) *world {
 	w := &world{
-		platform: newPlatform(t), reachable: map[state.ServerName]bool{}, wrong: map[copyOf]bool{},
+		platform: newPlatform(t), reachable: map[state.ServerName]bool{}, stopped: map[copyOf]bool{}, wrong: map[copyOf]bool{},
 		running:   map[state.ServerName]map[state.AccountName]state.Token{},
 		held:      map[state.ServerName]map[state.AccountName]state.Token{},
 		seenToken: map[state.ServerName]map[state.AccountName]state.Token{},
@@ -42,6 +45,11 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// note keeps what happened, for whoever has to find out why check failed.
+func (w *world) note(format string, args ...any) {
+	w.history = append(w.history, w.at.Format("04:05 ")+fmt.Sprintf(format, args...))
+}
+
 func (w *world) servers() []state.ServerName {
 	return []state.ServerName{"par1-s1", "par1-s2", "par2-s1", "par2-s2"}
 }
@@ -51,9 +59,12 @@ func (w *world) sync(s state.ServerName) {
 	w.t.Helper()
 	report := wire.AgentReport{Server: s}
 	for a, token := range w.held[s] {
-		phase := wire.Stopped
-		if w.running[s][a] == token {
+		phase := wire.Starting // the home is here; it waits for the leader's word
+		switch {
+		case w.running[s][a] == token:
 			phase = wire.Running
+		case w.stopped[copyOf{s, a, token}]:
+			phase = wire.Stopped
 		}
 		report.Accounts = append(report.Accounts, wire.ObservedAccount{Account: a, Token: token, Phase: phase})
 	}
@@ -70,14 +81,20 @@ func (w *world) sync(s state.ServerName) {
 	for _, want := range d.Accounts {
 		name := want.Account.Name
 		if want.Token.Less(w.seenToken[s][name]) {
-			w.t.Fatalf("server %s was told token %s of %s after %s", s, want.Token, name, w.seenToken[s][name])
+			panic(fmt.Sprintf("server %s was told token %s of %s after %s", s, want.Token, name, w.seenToken[s][name]))
 		}
 		w.seenToken[s][name] = want.Token
 		switch {
+		case want.Run && w.stopped[copyOf{s, name, want.Token}]: // a deposed leader's word
 		case want.Run:
+			if w.running[s][name] != want.Token {
+				w.note("%s runs %s %s", s, name, want.Token)
+			}
 			w.running[s][name], w.held[s][name] = want.Token, want.Token
 		default:
+			w.note("%s stops %s, told %s aside %v", s, name, want.Token, want.SetAside)
 			delete(w.running[s], name)
+			w.stopped[copyOf{s, name, want.Token}] = true
 			if want.SetAside {
 				delete(w.held[s], name)
 			}
@@ -94,7 +111,7 @@ func (w *world) sync(s state.ServerName) {
 	}
 	for a, token := range w.running[s] { // first contact ends what is stale
 		if now := w.view().Assignment(a); now.Server != s || now.Token != token {
-			w.t.Fatalf("server %s still runs %s under %s after its contact; it is %s on %s now", s, a, token, now.Token, now.Server)
+			panic(fmt.Sprintf("server %s still runs %s under %s after its contact; it is %s on %s now", s, a, token, now.Token, now.Server))
 		}
 	}
 }
@@ -113,7 +130,7 @@ func (w *world) check() {
 	}
 	for a, servers := range where {
 		if len(servers) > 1 {
-			w.t.Fatalf("account %s runs on %v at once, and nobody confirmed anything wrongly", a, servers)
+			panic(fmt.Sprintf("account %s runs on %v at once\n%s", a, servers, strings.Join(w.history, "\n")))
 		}
 	}
 }
@@ -128,6 +145,7 @@ func (w *world) confirm(r *state.Run) {
 	if w.try(state.RunConfirm, state.RunConfirmData{Run: r.ID, PlanHash: r.PlanHash, By: "operator/olga", Down: down}).Err != nil {
 		return
 	}
+	w.note("confirm %s down %v", r.ID, down)
 	for _, s := range down {
 		for a, token := range w.running[s] {
 			w.wrong[copyOf{s, a, token}] = true
@@ -136,7 +154,7 @@ func (w *world) confirm(r *state.Run) {
 }
 
 func (w *world) startFailover(site state.SiteName, id int) {
-	plan, err := planFailover(w.now(), Scope{Site: site})
+	plan, err := planFailover(w.now(), Scope{Site: site}, "")
 	if err != nil {
 		return // refused: all answer, or nothing is there
 	}
@@ -160,7 +178,9 @@ func (w *world) decideOnce(rt *rapid.T) {
 		}
 		switch a := a.(type) {
 		case propose:
-			w.try(a.name, a.payload)
+			if r := w.try(a.name, a.payload); r.Err == nil {
+				w.note("%s %+v", a.name, a.payload)
+			}
 		case createRepository:
 			w.try(state.RepositoryCreate, state.RepositoryCreateData{Account: a.account, Site: a.site, SealedPassword: []byte("sealed")})
 		case probe:
@@ -204,14 +224,18 @@ func TestWorld_noAccountRunsTwice(t *testing.T) {
 			server := rapid.SampledFrom(w.servers()).Draw(rt, "server")
 			switch rapid.IntRange(0, 14).Draw(rt, "event") {
 			case 0:
+				w.note("toggle %s", server)
 				w.reachable[server] = !w.reachable[server]
-			case 6: // a whole site is cut off, or comes back
+			case 6:
+				w.note("toggle site of %s", server) // a whole site is cut off, or comes back
 				for _, s := range w.view().ServersAt(w.view().Server(server).Site) {
 					w.reachable[s.Name] = !w.reachable[s.Name]
 				}
-			case 1: // the machine reboots: nothing starts before the leader's word
+			case 1:
+				w.note("reboot %s", server) // the machine reboots: nothing starts before the leader's word
 				clear(w.running[server])
-			case 2: // a new leader, who has heard nobody yet
+			case 2:
+				w.note("new leader") // a new leader, who has heard nobody yet
 				w.seen.reset()
 				w.since = w.at
 			case 3:

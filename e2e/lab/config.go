@@ -196,8 +196,8 @@ func (t *topology) configureData(w *writer, s *secrets, h Host) {
 	own := t.storeOf(h, inEtc("store.yaml"))
 	w.yaml("store.yaml", s.stores[h.Site].write, 0o600)
 	gateway, worker := h.Site+"-gw", h.Site+"-w"
-	w.certificate(s, identity.Gateway, "gateway", gateway, h.Address.String())
-	w.certificate(s, identity.Worker, "worker", worker, h.Address.String())
+	w.certificate(s, identity.Gateway, "gateway", h.Site, h.Address.String())
+	w.certificate(s, identity.Worker, "worker", h.Site, h.Address.String())
 	w.yaml("gateway.yaml", struct {
 		Name         string      `yaml:"name"`
 		Site         string      `yaml:"site"`

@@ -191,10 +191,10 @@ func TestClient_Daemons(t *testing.T) {
 	if d, err := r.client(t, identity.Agent, "par1-s1").AgentSync(ctx, wire.AgentReport{Server: "par1-s1"}); err != nil || d.Revision != 1 {
 		t.Errorf("agent: got %v, %v", d, err)
 	}
-	if d, err := r.client(t, identity.Gateway, "par1-gw").GatewaySync(ctx, wire.GatewayReport{Site: "par1"}); err != nil || d.Revision != 1 {
+	if d, err := r.client(t, identity.Gateway, "par1").GatewaySync(ctx, wire.GatewayReport{Site: "par1"}); err != nil || d.Revision != 1 {
 		t.Errorf("gateway: got %v, %v", d, err)
 	}
-	if d, err := r.client(t, identity.Worker, "par1-w").WorkerSync(ctx, wire.WorkerReport{Site: "par1"}); err != nil || d.Revision != 1 {
+	if d, err := r.client(t, identity.Worker, "par1").WorkerSync(ctx, wire.WorkerReport{Site: "par1"}); err != nil || d.Revision != 1 {
 		t.Errorf("worker: got %v, %v", d, err)
 	}
 	peer := r.client(t, identity.Coordinator, "par1-c", r.nodes[1].url)

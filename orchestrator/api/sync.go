@@ -23,8 +23,8 @@ func (s *Server) syncAgent(ctx context.Context, in *entity[wire.AgentReport]) (*
 }
 
 func (s *Server) syncGateway(ctx context.Context, in *entity[wire.GatewayReport]) (*entity[wire.GatewayView], error) {
-	if in.Body.Site == "" {
-		return nil, fmt.Errorf("sync gateway: no site: %w", state.ErrInvalid)
+	if err := ownSite(ctx, in.Body.Site); err != nil {
+		return nil, fmt.Errorf("sync gateway: %w", err)
 	}
 	in.Body.Wait = waitFor(in.Body.Wait)
 	v, err := s.cfg.API.GatewaySync(ctx, in.Body)
@@ -35,8 +35,8 @@ func (s *Server) syncGateway(ctx context.Context, in *entity[wire.GatewayReport]
 }
 
 func (s *Server) syncWorker(ctx context.Context, in *entity[wire.WorkerReport]) (*entity[wire.WorkerDesired], error) {
-	if in.Body.Site == "" {
-		return nil, fmt.Errorf("sync worker: no site: %w", state.ErrInvalid)
+	if err := ownSite(ctx, in.Body.Site); err != nil {
+		return nil, fmt.Errorf("sync worker: %w", err)
 	}
 	in.Body.Wait = waitFor(in.Body.Wait)
 	d, err := s.cfg.API.WorkerSync(ctx, in.Body)
@@ -44,6 +44,17 @@ func (s *Server) syncWorker(ctx context.Context, in *entity[wire.WorkerReport]) 
 		return nil, err
 	}
 	return &entity[wire.WorkerDesired]{d}, nil
+}
+
+// ownSite holds a gateway or worker to the site that its certificate is for: its name is the site's.
+func ownSite(ctx context.Context, site state.SiteName) error {
+	switch caller := callerOf(ctx); {
+	case site == "":
+		return fmt.Errorf("no site: %w", state.ErrInvalid)
+	case caller.Name != string(site):
+		return fmt.Errorf("the certificate is for site %s, and not for %s: %w", caller.Name, site, ErrForbidden)
+	}
+	return nil
 }
 
 func (s *Server) probe(ctx context.Context, in *entity[wire.Probe]) (*entity[wire.ProbeResult], error) {

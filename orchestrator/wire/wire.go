@@ -31,9 +31,11 @@ const (
 	Restoring Phase = "restoring" // its home is being rebuilt
 	Starting  Phase = "starting"  // container, addresses, route
 	Running   Phase = "running"   // container up and announced
-	Stopped   Phase = "stopped"   // no process, no route; the answer to a stop order
-	SetAside  Phase = "set-aside" // stopped, and its home renamed out of the way, untouched
-	Failed    Phase = "failed"    // Message says why; the agent tries again
+	// Stopped: no process, no route, and it is on the agent's disk that this token never starts here again. Only ever the
+	// answer to a stop order: what merely does not run (after a boot, say) is Starting.
+	Stopped  Phase = "stopped"
+	SetAside Phase = "set-aside" // stopped, and its home renamed out of the way, untouched
+	Failed   Phase = "failed"    // Message says why; the agent tries again
 )
 
 // ObservedAccount is what an agent holds of an account under one token.
@@ -140,9 +142,12 @@ type PassReport struct {
 
 // WorkerDesired is what a worker has to do at its site.
 type WorkerDesired struct {
-	Revision uint64       `json:"revision"`
-	Initial  []InitialJob `json:"initial,omitempty"`
-	Copy     []CopyJob    `json:"copy,omitempty"`
+	Revision uint64 `json:"revision"`
+	// NewSite: nothing is known to be in this site's store yet, so a bucket that is missing may be made. Otherwise a
+	// missing one means that the store has lost its disk.
+	NewSite bool         `json:"new_site,omitempty"`
+	Initial []InitialJob `json:"initial,omitempty"`
+	Copy    []CopyJob    `json:"copy,omitempty"`
 }
 
 // InitialJob: create the account's repository in this site's store.

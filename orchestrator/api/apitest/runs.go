@@ -77,7 +77,10 @@ func (b *Brain) ConfirmRun(_ context.Context, by string, id state.RunID, hash st
 	case r.Status != state.RunWaiting || r.PlanHash != hash:
 		return fmt.Errorf("run %s does not wait for this confirmation: %w", id, state.ErrConflict)
 	}
-	r.Status, r.ConfirmedBy, r.ConfirmedDown, r.ConfirmedAt = state.RunRunning, by, down, Start.Add(5*time.Second)
+	r.Status, r.ConfirmedBy, r.ConfirmedAt = state.RunRunning, by, Start.Add(5*time.Second)
+	for _, server := range down {
+		r.Down = append(r.Down, state.DownWord{Server: server, By: by, At: r.ConfirmedAt})
+	}
 	return nil
 }
 
