@@ -15,7 +15,7 @@ func applyRunCreate(c *change, d RunCreateData) (bool, error) {
 		return false, refuse(ErrInvalid, "run %s: a new run is preparing, running or waiting, not %q", r.ID, r.Status)
 	case r.Step < 0 || r.Step >= len(r.Steps):
 		return false, refuse(ErrInvalid, "run %s stands at step %d of %d", r.ID, r.Step, len(r.Steps))
-	case r.ConfirmedBy != "" || !r.ConfirmedAt.IsZero() || len(r.ConfirmedDown) > 0:
+	case r.ConfirmedBy != "" || !r.ConfirmedAt.IsZero() || len(r.Down) > 0:
 		return false, refuse(ErrInvalid, "run %s: a run is confirmed after it was made, not with it", r.ID)
 	}
 	for _, other := range runTable.list(c.Txn) {
@@ -89,7 +89,7 @@ func applyRunConfirm(c *change, d RunConfirmData) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if old.Status != RunWaiting && old.ConfirmedBy == d.By && slices.Equal(old.ConfirmedDown, d.Down) && old.PlanHash == d.PlanHash {
+	if old.Status != RunWaiting && old.ConfirmedBy == d.By && old.PlanHash == d.PlanHash && saidDown(old.Down, d) {
 		return false, nil // the same word twice
 	}
 	switch {
@@ -108,9 +108,12 @@ func applyRunConfirm(c *change, d RunConfirmData) (bool, error) {
 	next := *old
 	next.Status = RunRunning
 	if old.ConfirmedAt.IsZero() {
-		next.ConfirmedAt = c.at
+		next.ConfirmedAt, next.ConfirmedBy = c.at, d.By
 	}
-	next.ConfirmedBy, next.ConfirmedDown = d.By, union(old.ConfirmedDown, d.Down)
+	next.Down = slices.Clone(old.Down)
+	for _, server := range d.Down {
+		next.Down = append(next.Down, DownWord{Server: server, By: d.By, At: c.at})
+	}
 	runTable.put(c.Txn, &next)
 	return true, nil
 }
@@ -129,13 +132,12 @@ func applyRunCancel(c *change, d RunCancelData) (bool, error) {
 	return true, nil
 }
 
-// union has what is in either, in the order in which it came.
-func union(a, b []ServerName) []ServerName {
-	all := slices.Clone(a)
-	for _, s := range b {
-		if !slices.Contains(all, s) {
-			all = append(all, s)
+// saidDown reports whether a confirmation says of servers only what its author has said already.
+func saidDown(words []DownWord, d RunConfirmData) bool {
+	for _, server := range d.Down {
+		if !slices.ContainsFunc(words, func(w DownWord) bool { return w.Server == server && w.By == d.By }) {
+			return false
 		}
 	}
-	return all
+	return true
 }

@@ -27,7 +27,7 @@ func TestRun_Life(t *testing.T) {
 	n.refused(ErrNotFound, "no server", RunConfirm, RunConfirmData{Run: "run1", PlanHash: "h1", By: "ada", Down: []ServerName{"par9"}})
 	n.must(RunConfirm, RunConfirmData{Run: "run1", PlanHash: "h1", By: "ada", Down: []ServerName{"par1-s1"}})
 	r := n.view().Run("run1")
-	if r.Status != RunRunning || r.ConfirmedBy != "ada" || len(r.ConfirmedDown) != 1 {
+	if r.Status != RunRunning || r.ConfirmedBy != "ada" || len(r.Down) != 1 {
 		t.Errorf("got %+v, want it running and confirmed by ada", r)
 	}
 	n.refused(ErrConflict, "does not wait", RunConfirm, RunConfirmData{Run: "run1", PlanHash: "h1", By: "eve"})
@@ -75,10 +75,10 @@ func TestRunConfirm_ASecondWordAddsServers(t *testing.T) {
 	n.must(RunUpdate, RunUpdateData{Run: "run1", ExpectStatus: StepRunning, Status: RunWaiting, Steps: r.Steps})
 	n.must(RunConfirm, RunConfirmData{Run: "run1", PlanHash: "h1", By: "bob", Down: []ServerName{"par1-s1", "par1-s2"}})
 	got := n.view().Run("run1")
-	if diff := cmp.Diff([]ServerName{"par1-s1", "par1-s2"}, got.ConfirmedDown); diff != "" {
+	if diff := cmp.Diff([]ServerName{"par1-s1", "par1-s1", "par1-s2"}, serversOf(got.Down)); diff != "" {
 		t.Errorf("servers confirmed down (-want +got):\n%s", diff)
 	}
-	if !got.ConfirmedAt.Equal(confirmed.ConfirmedAt) || len(confirmed.ConfirmedDown) != 1 {
+	if !got.ConfirmedAt.Equal(confirmed.ConfirmedAt) || len(confirmed.Down) != 1 {
 		t.Errorf("got %+v after %+v, want the first time and an unchanged older row", got, confirmed)
 	}
 	if got.Steps[0].Items != nil {
@@ -122,7 +122,7 @@ func TestRunCreate_Refused(t *testing.T) {
 		"stands at step 0":    func(r *Run) { r.Steps = nil },
 		"after it was made":   func(r *Run) { r.ConfirmedBy = "ada" },
 		"an id has 1 to 100":  func(r *Run) { r.ID = "a b" },
-		"confirmed after it ": func(r *Run) { r.ConfirmedDown = []ServerName{"par1-s1"} },
+		"confirmed after it ": func(r *Run) { r.Down = []DownWord{{Server: "par1-s1", By: "ada"}} },
 	} {
 		r := newRun("run1")
 		edit(&r)
@@ -170,4 +170,12 @@ func TestToken(t *testing.T) {
 	if got := len(n.view().APITokens()); got != 0 {
 		t.Errorf("got %d tokens, want none", got)
 	}
+}
+
+func serversOf(words []DownWord) []ServerName {
+	var list []ServerName
+	for _, w := range words {
+		list = append(list, w.Server)
+	}
+	return list
 }

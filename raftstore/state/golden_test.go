@@ -76,7 +76,7 @@ func examples() map[Name]any {
 		RunCreate: RunCreateData{Run: Run{
 			ID: "run1", Runbook: "site-loss", Source: "steps: []", Parameters: map[string]string{"site": "par1"}, By: "operator/ada",
 			Created: at, Status: RunWaiting, Step: 1, Steps: steps, PlanHash: "h1",
-			ConfirmedBy: "ada", ConfirmedAt: at, ConfirmedDown: []ServerName{"par1-s1"}, Error: "e", Finished: at,
+			ConfirmedBy: "ada", ConfirmedAt: at, Down: []DownWord{{Server: "par1-s1", By: "ada", At: at}}, Error: "e", Finished: at,
 		}},
 		RunUpdate: RunUpdateData{
 			Run: "run1", ExpectStep: 1, ExpectStatus: StepRunning, Status: RunRunning, Step: 2, Steps: steps, Error: "e",

@@ -200,12 +200,19 @@ type Run struct {
 	Steps      []RunStep         `json:"steps"`
 	// PlanHash binds the confirmation to the plan that was shown; the plan's accounts are RunAccount rows.
 	PlanHash string `json:"plan_hash,omitempty"`
-	// ConfirmedBy and ConfirmedDown record the person's word: who, and which servers they say are down.
-	ConfirmedBy   string       `json:"confirmed_by,omitempty"`
-	ConfirmedAt   time.Time    `json:"confirmed_at,omitzero"`
-	ConfirmedDown []ServerName `json:"confirmed_down,omitempty"`
-	Error         string       `json:"error,omitempty"`
-	Finished      time.Time    `json:"finished,omitzero"`
+	// ConfirmedBy is who agreed to the plan. Down are the words given that servers are down, one for each server and time.
+	ConfirmedBy string     `json:"confirmed_by,omitempty"`
+	ConfirmedAt time.Time  `json:"confirmed_at,omitzero"`
+	Down        []DownWord `json:"down,omitempty"`
+	Error       string     `json:"error,omitempty"`
+	Finished    time.Time  `json:"finished,omitzero"`
+}
+
+// DownWord is a named person's word that a server is down. It says nothing about a server that was heard after At.
+type DownWord struct {
+	Server ServerName `json:"server"`
+	By     string     `json:"by"`
+	At     time.Time  `json:"at"`
 }
 
 // StepStatus is how far a step is.
