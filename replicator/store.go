@@ -99,16 +99,21 @@ func (s *Store) Config() StoreConfig { return s.config }
 // String names the store for messages, without its keys.
 func (s *Store) String() string { return s.config.String() }
 
-// EnsureBucket creates the bucket when it is not there.
-func (s *Store) EnsureBucket(ctx context.Context) error {
+// HasBucket tells whether the bucket is there.
+func (s *Store) HasBucket(ctx context.Context) (bool, error) {
 	ok, err := s.core.BucketExists(ctx, s.config.Bucket)
 	if err != nil {
-		return fmt.Errorf("look for bucket %s: %w", s, err)
+		return false, fmt.Errorf("look for bucket %s: %w", s, err)
 	}
-	if ok {
-		return nil
+	return ok, nil
+}
+
+// EnsureBucket creates the bucket when it is not there.
+func (s *Store) EnsureBucket(ctx context.Context) error {
+	if ok, err := s.HasBucket(ctx); ok || err != nil {
+		return err
 	}
-	err = s.core.MakeBucket(ctx, s.config.Bucket, minio.MakeBucketOptions{Region: s.config.Region})
+	err := s.core.MakeBucket(ctx, s.config.Bucket, minio.MakeBucketOptions{Region: s.config.Region})
 	if err != nil && minio.ToErrorResponse(err).Code != minio.BucketAlreadyOwnedByYou {
 		return fmt.Errorf("create bucket %s: %w", s, err)
 	}

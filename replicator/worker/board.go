@@ -17,6 +17,7 @@ const mostSnapshots = 400
 // board is what is to be done, what is being done, and what there is to tell. It does nothing by itself.
 type board struct {
 	revision uint64
+	fresh    bool                   // nothing is known to be in the store
 	initial  map[string]*initialJob // by account
 	copies   map[route]*copyJob
 	order    []route // of copies, as the leader gave them
@@ -61,7 +62,7 @@ func newBoard() *board {
 
 // want takes over what is to be done from now on. What is under way and no longer wanted is broken off.
 func (b *board) want(d Desired) {
-	b.revision = d.Revision
+	b.revision, b.fresh = d.Revision, d.New
 	named := make(map[string]bool)
 	for _, want := range d.Initial {
 		named[want.Account] = true
@@ -214,7 +215,8 @@ func (b *board) copyEnded(j *copyJob, work CopyJob, report replicator.Report, er
 	}
 	var incomplete *replicator.IncompleteError
 	b.sick[work.From] = err != nil && !errors.As(err, &incomplete) && !errors.Is(err, replicator.ErrNoRepository) &&
-		!errors.Is(err, replicator.ErrConfigDiffers) && !errors.Is(err, replicator.ErrChanged)
+		!errors.Is(err, replicator.ErrConfigDiffers) && !errors.Is(err, replicator.ErrChanged) &&
+		!errors.Is(err, errBucketLost)
 
 	there := make(map[string]bool, len(report.Snapshots))
 	for _, id := range report.Snapshots {

@@ -53,9 +53,24 @@ func address(r S3Repository, password string) restic.Repository {
 	}
 }
 
+// errBucketLost: this site's store has no bucket, and it should.
+var errBucketLost = errors.New("is missing: is the disk of the store mounted?")
+
+// bucket sees to it that there is one to write to. Only a store of which nothing is known gets a new one.
+func (w *Worker) bucket(ctx context.Context, fresh bool) error {
+	if fresh {
+		return w.Store.EnsureBucket(ctx)
+	}
+	ok, err := w.Store.HasBucket(ctx)
+	if err == nil && !ok {
+		err = fmt.Errorf("the bucket %s of this site %w", w.Store, errBucketLost)
+	}
+	return err
+}
+
 // create makes an account's repository in this site's store, or finds that it is there. Done twice it is harmless; what
-// an earlier one left half made is made again.
-func (w *Worker) create(ctx context.Context, job InitialJob) error {
+// an earlier one left half made is made again. fresh is Desired.New.
+func (w *Worker) create(ctx context.Context, job InitialJob, fresh bool) error {
 	prefix, err := prefixOf(job.Account)
 	if err != nil {
 		return err
@@ -64,7 +79,7 @@ func (w *Worker) create(ctx context.Context, job InitialJob) error {
 		return errors.New("create repository: this worker has no restic")
 	}
 	// restic itself would wait a quarter of an hour for a store that does not answer.
-	if err := w.Store.EnsureBucket(ctx); err != nil {
+	if err := w.bucket(ctx, fresh); err != nil {
 		return err
 	}
 	c := w.Store.Config()
@@ -94,8 +109,8 @@ func (w *Worker) create(ctx context.Context, job InitialJob) error {
 }
 
 // copier returns what does one pass.
-func (w *Worker) copier(budget *replicator.Budget, log *slog.Logger) func(context.Context, CopyJob) (replicator.Report, error) {
-	return func(ctx context.Context, job CopyJob) (replicator.Report, error) {
+func (w *Worker) copier(budget *replicator.Budget, log *slog.Logger) func(context.Context, CopyJob, bool) (replicator.Report, error) {
+	return func(ctx context.Context, job CopyJob, fresh bool) (replicator.Report, error) {
 		prefix, err := prefixOf(job.Account)
 		if err != nil {
 			return replicator.Report{}, err
@@ -112,7 +127,7 @@ func (w *Worker) copier(budget *replicator.Budget, log *slog.Logger) func(contex
 			return replicator.Report{}, err
 		}
 		defer source.Close()
-		if err := w.Store.EnsureBucket(ctx); err != nil {
+		if err := w.bucket(ctx, fresh); err != nil {
 			return replicator.Report{}, err
 		}
 		return replicator.Pass(ctx, source, w.Store, prefix, replicator.Options{

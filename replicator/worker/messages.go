@@ -48,8 +48,11 @@ type PassReport struct {
 // Desired is all that a worker has to do at its site.
 type Desired struct {
 	Revision uint64
-	Initial  []InitialJob
-	Copy     []CopyJob
+	// New: nothing is known to be in this site's store yet, so its bucket may be made. Otherwise a bucket that is missing
+	// was lost, most likely with the disk under the store, and an empty one in its place would hide that.
+	New     bool
+	Initial []InitialJob
+	Copy    []CopyJob
 }
 
 // InitialJob: create the account's repository in this site's store.

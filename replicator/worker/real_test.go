@@ -73,7 +73,7 @@ func TestWorker_Real(t *testing.T) {
 	work(t, par2)
 	home := Home{Site: "par1", Epoch: 1}
 
-	leader1.want(Desired{Initial: []InitialJob{{Account: "shop", Home: home, Password: password}}})
+	leader1.want(Desired{New: true, Initial: []InitialJob{{Account: "shop", Home: home, Password: password}}})
 	eventually(t, "the repository is ready", func() bool {
 		leader1.mu.Lock()
 		defer leader1.mu.Unlock()
@@ -89,7 +89,7 @@ func TestWorker_Real(t *testing.T) {
 		Account: "shop", From: "par1", Store: StoreAddress{Endpoint: store1.Endpoint, Bucket: "drp-par1"},
 		Home: home, Snapshots: []string{snapshot},
 	}
-	leader2.want(Desired{Copy: []CopyJob{job}})
+	leader2.want(Desired{New: true, Copy: []CopyJob{job}})
 	eventually(t, "the snapshot is copied", func() bool {
 		told := leader2.told()
 		return len(told) > 0 && cmp.Equal(told[0].Snapshots, []string{snapshot}) && told[0].Error == ""
@@ -126,7 +126,7 @@ func TestWorker_Create(t *testing.T) {
 	repository := server.Repository("drp-par1", "shop", job.Password)
 	create := func(t *testing.T) {
 		t.Helper()
-		if err := w.create(ctx, job); err != nil {
+		if err := w.create(ctx, job, true); err != nil {
 			t.Fatal(err)
 		}
 		repository.Check(t)
@@ -151,7 +151,7 @@ func TestWorker_Create(t *testing.T) {
 	t.Run("another password", func(t *testing.T) {
 		other := job
 		other.Password = "battery staple"
-		err := w.create(ctx, other)
+		err := w.create(ctx, other, false)
 		if !errors.Is(err, restic.ErrWrongPassword) {
 			t.Errorf("got %v, want ErrWrongPassword", err)
 		}
@@ -178,7 +178,7 @@ func TestWorker_Create(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := list(t)
-		if err := w.create(ctx, job); !errors.Is(err, replicator.ErrHeadless) {
+		if err := w.create(ctx, job, true); !errors.Is(err, replicator.ErrHeadless) {
 			t.Errorf("got %v, want ErrHeadless", err)
 		}
 		if got := list(t); !cmp.Equal(got, before) {
@@ -187,7 +187,7 @@ func TestWorker_Create(t *testing.T) {
 	})
 	t.Run("a name that leads elsewhere", func(t *testing.T) {
 		for _, name := range []string{"", "..", "a/b", "../x"} {
-			if err := w.create(ctx, InitialJob{Account: name}); err == nil {
+			if err := w.create(ctx, InitialJob{Account: name}, true); err == nil {
 				t.Errorf("%q was taken", name)
 			}
 		}
@@ -196,8 +196,50 @@ func TestWorker_Create(t *testing.T) {
 
 func TestWorker_CopierNeedsAKey(t *testing.T) {
 	w, _, _ := realWorker(t, "par2")
-	_, err := w.copier(nil, nil)(t.Context(), CopyJob{Account: "shop", From: "par9"})
+	_, err := w.copier(nil, nil)(t.Context(), CopyJob{Account: "shop", From: "par9"}, true)
 	if err == nil || !strings.Contains(err.Error(), "par9") {
 		t.Errorf("got %v, want an error that names par9", err)
 	}
+}
+
+// TestWorker_LostBucket: a store that came back without its disk is told of. Nothing is written to it, and no empty
+// bucket takes the place of the lost one.
+func TestWorker_LostBucket(t *testing.T) {
+	par1, _, store1 := realWorker(t, "par1")
+	par2, leader, store2 := realWorker(t, "par2")
+	store1.Bucket("drp-par1")
+	home := Home{Site: "par1", Epoch: 1}
+	if err := par1.create(t.Context(), InitialJob{Account: "shop", Home: home, Password: "correct horse"}, false); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := store1.Repository("drp-par1", "shop", "correct horse").Backup(t, dir)
+	par2.Sources = map[string]Key{"par1": {store1.Reader.Access, store1.Reader.Secret}}
+	work(t, par2)
+	leader.want(Desired{
+		Initial: []InitialJob{{Account: "blog", Home: Home{Site: "par2", Epoch: 1}, Password: "correct horse"}},
+		Copy: []CopyJob{{
+			Account: "shop", From: "par1", Store: StoreAddress{Endpoint: store1.Endpoint, Bucket: "drp-par1"},
+			Home: home, Snapshots: []string{snapshot},
+		}},
+	})
+	eventually(t, "the loss is told", func() bool { return len(leader.told()) > 0 })
+	if got := leader.told()[0]; !strings.Contains(got.Error, "drp-par2 of this site is missing: is the disk of the store mounted?") {
+		t.Errorf("told %+v, want that the bucket is missing", got)
+	}
+	job := InitialJob{Account: "blog", Home: Home{Site: "par2", Epoch: 1}, Password: "correct horse"}
+	if err := par2.create(t.Context(), job, false); !errors.Is(err, errBucketLost) {
+		t.Errorf("create: got %v, want errBucketLost", err)
+	}
+	if there, err := par2.Store.HasBucket(t.Context()); there || err != nil {
+		t.Errorf("bucket is there: %v, %v; want none", there, err)
+	}
+	store2.Bucket("drp-par2") // its disk is mounted again
+	eventually(t, "the snapshot is copied", func() bool {
+		told := leader.told()
+		return cmp.Equal(told[len(told)-1].Snapshots, []string{snapshot})
+	})
 }

@@ -39,8 +39,8 @@ type Worker struct {
 	Logger      *slog.Logger
 
 	// What a job does. Set by Run, unless a test has.
-	initial func(context.Context, InitialJob) error
-	copy    func(context.Context, CopyJob) (replicator.Report, error)
+	initial func(ctx context.Context, job InitialJob, fresh bool) error
+	copy    func(ctx context.Context, job CopyJob, fresh bool) (replicator.Report, error)
 }
 
 // Key is who we are at a store.
@@ -72,8 +72,8 @@ type run struct {
 	*Worker
 	log     *slog.Logger
 	board   *board
-	initial func(context.Context, InitialJob) error
-	copy    func(context.Context, CopyJob) (replicator.Report, error)
+	initial func(ctx context.Context, job InitialJob, fresh bool) error
+	copy    func(ctx context.Context, job CopyJob, fresh bool) (replicator.Report, error)
 
 	jobs    sync.WaitGroup
 	ended   chan func()
@@ -206,22 +206,22 @@ func (r *run) take(a answer) {
 // start begins what is due, as far as there is room.
 func (r *run) start(ctx context.Context, now time.Time) {
 	for _, j := range r.board.dueInitial(now, initialsAtOnce) {
-		work := j.want
+		work, fresh := j.want, r.board.fresh
 		jobContext, cancel := context.WithCancel(ctx)
 		j.cancel = cancel
 		r.jobs.Go(func() {
 			defer cancel()
-			err := r.initial(jobContext, work)
+			err := r.initial(jobContext, work, fresh)
 			r.ended <- func() { r.initialEnded(j, work, err) }
 		})
 	}
 	for _, j := range r.board.dueCopies(now, cmp.Or(r.Concurrency, 4)) {
-		work := j.want
+		work, fresh := j.want, r.board.fresh
 		jobContext, cancel := context.WithCancel(ctx)
 		j.cancel = cancel
 		r.jobs.Go(func() {
 			defer cancel()
-			report, err := r.copy(jobContext, work)
+			report, err := r.copy(jobContext, work, fresh)
 			took := time.Since(now)
 			r.ended <- func() { r.copyEnded(j, work, report, err, took) }
 		})

@@ -126,13 +126,13 @@ func newSite() *site {
 	}
 	s.worker = &Worker{
 		Site: "par2", Leader: s.leader,
-		initial: func(_ context.Context, j InitialJob) error {
+		initial: func(_ context.Context, j InitialJob, _ bool) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.created = append(s.created, j.Account)
 			return nil
 		},
-		copy: func(ctx context.Context, j CopyJob) (replicator.Report, error) {
+		copy: func(ctx context.Context, j CopyJob, _ bool) (replicator.Report, error) {
 			s.mu.Lock()
 			s.passes = append(s.passes, j.Account+"<-"+j.From)
 			s.now[j.Account]++
@@ -213,7 +213,7 @@ func TestWorker_Copy(t *testing.T) {
 func TestWorker_Initial(t *testing.T) {
 	s := newSite()
 	fail := 2
-	s.worker.initial = func(_ context.Context, j InitialJob) error {
+	s.worker.initial = func(_ context.Context, j InitialJob, _ bool) error {
 		if fail--; fail >= 0 {
 			return errors.New("store is down")
 		}
