@@ -90,7 +90,7 @@ func (l workerLeader) Sync(ctx context.Context, r worker.Report) (worker.Desired
 	if err != nil {
 		return worker.Desired{}, err
 	}
-	desired := worker.Desired{Revision: d.Revision}
+	desired := worker.Desired{Revision: d.Revision, New: d.NewSite}
 	for _, j := range d.Initial {
 		desired.Initial = append(desired.Initial, worker.InitialJob{Account: string(j.Account), Home: workerHome(j.Home), Password: j.Password})
 	}
