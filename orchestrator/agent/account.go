@@ -14,6 +14,8 @@ import (
 const (
 	// lookAgain is how often what runs is looked at, and announced again, without any reason.
 	lookAgain = 5 * time.Minute
+	// firstLook is when what was started is looked at again.
+	firstLook = 5 * time.Second
 	// settled is how long a container has to run for its next end to count as the first.
 	settled = time.Minute
 )
@@ -39,6 +41,7 @@ type account struct {
 	watched int // pid of the init whose end is waited for
 	started time.Time
 	died    bool
+	trouble string        // of services, when it was last looked at
 	wait    time.Duration // before the next try
 	deaths  chan int      // pids
 }
@@ -146,13 +149,24 @@ func (w *account) turn(ctx context.Context) time.Duration {
 			w.wait = 0
 		}
 		w.reconsider()
-		return lookAgain
+		return w.nextLook()
 	case replaced:
 		return 0
 	}
-	w.observe(w, w.tokenOf(d), wire.Failed, sentence(err))
+	w.observe(w, w.tokenOf(d), wire.Failed, sentence(err.Error()))
 	w.Log.Warn("account is not as ordered", "account", w.name, "token", d.Token.String(), "error", err)
 	return w.longer()
+}
+
+// nextLook is when to look without a reason: soon after a start, which is when services fail, and while they do.
+func (w *account) nextLook() time.Duration {
+	switch age := time.Since(w.started); {
+	case w.trouble != "":
+		return lastWait
+	case age < firstLook:
+		return firstLook - age
+	}
+	return lookAgain
 }
 
 func (w *account) longer() time.Duration {
@@ -239,11 +253,11 @@ func (w *account) watch(s container.State) {
 	}()
 }
 
-// sentence is an error for a person: one line of bounded length.
-func sentence(err error) string {
+// sentence is a word for a person: one line of bounded length.
+func sentence(text string) string {
 	const limit = 500
 	out := make([]rune, 0, limit)
-	for _, r := range err.Error() {
+	for _, r := range text {
 		if r < ' ' {
 			r = ' '
 		}

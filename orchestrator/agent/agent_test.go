@@ -222,6 +222,73 @@ func TestAgent_failStatic(t *testing.T) {
 	})
 }
 
+// What cannot run is told with its reason, and tried again slower and slower.
+func TestAgent_cannotRun(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil   func(w *world)
+		message string
+	}{
+		"no container can be made": {func(w *world) { w.startFails = true }, "no memory for a container"},
+		"it dies at once":          {func(w *world) { w.diesAtOnce = true }, "its container ended as soon as it was started"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				defer w.agent()()
+				c.spoil(w)
+				w.want(these(run("shop", 1)))
+				w.expectTold("shop", "1.1 failed")
+				if got := w.last().Accounts[0].Message; got != c.message {
+					t.Errorf("message = %q, want %q", got, c.message)
+				}
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				w.expectTold("shop", "1.1 failed")
+				tries := 0
+				for _, e := range w.happened() {
+					if e == "detach shop" { // after each try
+						tries++
+					}
+				}
+				if tries < 10 || tries > 30 {
+					t.Errorf("%d tries in ten minutes", tries)
+				}
+				w.mu.Lock()
+				w.startFails, w.diesAtOnce = false, false
+				w.mu.Unlock()
+				time.Sleep(lastWait + time.Second)
+				w.expectTold("shop", "1.1 running")
+			})
+		})
+	}
+}
+
+// A service that fails is told of soon, as long as it fails; the account runs.
+func TestAgent_troubledService(t *testing.T) {
+	const trouble = "service web: cannot start: no such file"
+	set := func(w *world, text string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.trouble = map[state.AccountName]string{"shop": text}
+	}
+	bubble(t, func(t *testing.T, w *world) {
+		defer w.agent()()
+		w.want(these(run("shop", 1)))
+		set(w, trouble)
+		time.Sleep(firstLook + time.Second)
+		w.expectTold("shop", "1.1 running")
+		if got := w.last().Accounts[0].Message; got != trouble {
+			t.Errorf("message = %q, want %q", got, trouble)
+		}
+		set(w, "")
+		time.Sleep(lastWait + time.Second)
+		w.expectTold("shop", "1.1 running")
+		if got := w.last().Accounts[0].Message; got != "" {
+			t.Errorf("message = %q, want none any more", got)
+		}
+		w.expect("all the while", "create shop 1.1", "attach shop", "start shop", "announce "+shopIP+" 1.1")
+	})
+}
+
 func TestAgent_adopts(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		end := w.agent()

@@ -45,6 +45,8 @@ type world struct {
 	nextPid    int
 
 	routes     map[netip.Addr]guard.Route
+	trouble    map[state.AccountName]string
+	diesAtOnce bool // whatever is started
 	startFails bool // a container cannot be made
 	guardGone  bool
 	restores   map[state.SnapshotID]chan struct{} // a restore of it waits for the channel
@@ -245,6 +247,10 @@ func (w *world) Start(_ context.Context, account state.AccountName) error {
 	defer w.mu.Unlock()
 	w.containers[account].Status = container.Running
 	w.do("start %s", account)
+	if w.diesAtOnce {
+		w.containers[account].Status = container.Stopped
+		close(w.containers[account].died)
+	}
 	return nil
 }
 
@@ -275,6 +281,12 @@ func (w *world) Resume(_ context.Context, account state.AccountName) error {
 	w.containers[account].Status = container.Running
 	w.do("resume %s", account)
 	return nil
+}
+
+func (w *world) Trouble(s container.State) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.trouble[s.Account]
 }
 
 func (w *world) Wait(ctx context.Context, s container.State) error {

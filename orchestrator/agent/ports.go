@@ -32,6 +32,8 @@ type Containers interface {
 	Stop(ctx context.Context, account state.AccountName) error
 	Pause(ctx context.Context, account state.AccountName) error
 	Resume(ctx context.Context, account state.AccountName) error
+	// Trouble says which services of a running container fail; empty: none that is known.
+	Trouble(s container.State) string
 	// Wait returns nil when the container has ended.
 	Wait(ctx context.Context, s container.State) error
 }

@@ -182,7 +182,7 @@ func (w *account) answer(ctx context.Context, t wire.DesiredTask) (*wire.TaskRep
 			err = because
 		}
 		if err != nil {
-			result = &wire.TaskReport{Task: task.ID, Error: sentence(err)}
+			result = &wire.TaskReport{Task: task.ID, Error: sentence(err.Error())}
 		}
 		w.Log.Info("task ended", "task", task.ID, "kind", task.Kind, "account", task.Account, "error", result.Error, "detail", result.Detail)
 	} else {

@@ -65,7 +65,9 @@ func (w *account) hold(ctx context.Context, d wire.DesiredAccount) error {
 			return fmt.Errorf("announce %s: %w", address, err)
 		}
 	}
-	w.observe(w, d.Token, wire.Running, "")
+	// Running all the same: the container is up, and one service of many may be what its owner is about to mend.
+	w.trouble = w.Containers.Trouble(c)
+	w.observe(w, d.Token, wire.Running, sentence(w.trouble))
 	return nil
 }
 
@@ -202,6 +204,7 @@ func (w *account) start(ctx context.Context, spec container.Spec) error {
 // stop ends whatever runs here under a token up to d.Token. The route goes first, so that traffic goes elsewhere
 // before the programs end; but programs end also when the guard does not answer. The gate is held.
 func (w *account) stop(ctx context.Context, d wire.DesiredAccount) error {
+	w.trouble = ""
 	w.cancelTask("the account was stopped")
 	c, there, err := w.Containers.State(ctx, w.name)
 	if err != nil {

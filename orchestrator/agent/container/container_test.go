@@ -295,6 +295,37 @@ func TestRuntime_serviceStartsAgain(t *testing.T) {
 	}
 }
 
+// The init tells of services that fail, tries them again in growing steps, and lets the others run.
+func TestRuntime_trouble(t *testing.T) {
+	b := newBench(t)
+	s := b.spec(t, 1, "sleep", "1000")
+	s.Account.Services = append(s.Account.Services,
+		state.Service{Name: "web", User: home.User, Command: []string{"no-such-program"}},
+		state.Service{Name: "cron", User: home.User, Command: []string{"sh", "-c", "echo >> $HOME/tries; exit 3"}})
+	c := b.run(t, s)
+	const want = `service web: cannot start: find "no-such-program": exec: "no-such-program": executable file not found in $PATH; ` +
+		`service cron: ended with exit status 3`
+	deadline := time.Now().Add(60 * time.Second)
+	for got := ""; got != want; unix.Poll(nil, 20) {
+		if got = b.Trouble(c); time.Now().After(deadline) {
+			t.Fatalf("trouble = %q, want %q", got, want)
+		}
+	}
+	if after, _, err := b.State(t.Context(), s.Account.Name); err != nil || after.Status != container.Running {
+		t.Errorf("state = %+v, %v; want running", after, err)
+	}
+	if err := b.Stop(t.Context(), s.Account.Name); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Trouble(c); got != "" {
+		t.Errorf("trouble of what is gone = %q", got)
+	}
+	tries, err := os.ReadFile(filepath.Join(s.Home, "tries"))
+	if err != nil || len(tries) > 20 {
+		t.Errorf("%d tries, %v", len(tries), err)
+	}
+}
+
 func TestRuntime_errorsSayWhy(t *testing.T) {
 	b := newBench(t)
 	s := b.spec(t, 1, "true")

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"
 
+	"drp/orchestrator/agent/container/accountinit"
 	"drp/raftstore/state"
 )
 
@@ -240,6 +242,36 @@ func (r *Runtime) Wait(ctx context.Context, s State) error {
 		return fmt.Errorf("wait for container %s: %w", s.Account, err)
 	}
 	return nil
+}
+
+// mostReport bounds what is read of an account's own word.
+const mostReport = 64 << 10
+
+// Trouble says which services of a running container fail, as far as its init tells; empty: none. The file is in the
+// account's hands, so no link in it is followed and nothing in it is waited for.
+func (r *Runtime) Trouble(s State) string {
+	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", s.Pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(root)
+	fd, err := unix.Openat2(root, accountinit.ReportFile, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return ""
+	}
+	f := os.NewFile(uintptr(fd), accountinit.ReportFile)
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, mostReport))
+	if err != nil {
+		return ""
+	}
+	return accountinit.Trouble(raw, time.Now())
 }
 
 // waitPid parks until a process that is not our child has ended; no thread is kept for it.

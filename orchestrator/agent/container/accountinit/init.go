@@ -30,6 +30,7 @@ type service struct {
 	log     *ring
 	pid     int
 	started time.Time
+	problem string // why it did not start, or how it ended the last time
 	wait    time.Duration
 	timer   *time.Timer
 }
@@ -103,8 +104,10 @@ func (s *supervisor) start(one *service) {
 		return
 	}
 	one.started = time.Now()
+	defer s.tell()
 	pid, err := spawn(one.Service, one.log)
 	if err != nil {
+		one.problem = "cannot start: " + err.Error()
 		fmt.Fprintf(one.log, "account-init: start %s: %v\n", one.Name, err)
 		s.again(one)
 		return
@@ -144,7 +147,12 @@ func (s *supervisor) bury() bool {
 		one.pid = 0
 		if !s.ending {
 			fmt.Fprintf(one.log, "account-init: %s ended (exit %d, signal %d)\n", one.Name, status.ExitStatus(), status.Signal())
+			one.problem = fmt.Sprintf("ended with exit status %d", status.ExitStatus())
+			if status.Signaled() {
+				one.problem = "ended by signal: " + status.Signal().String()
+			}
 			s.again(one)
+			s.tell()
 		}
 	}
 }
