@@ -115,7 +115,7 @@ func reportedOutcomes(n now) []action {
 		for _, t := range report.Tasks {
 			if task := n.view.Task(t.Task); task != nil && task.Status == state.TaskPending && task.Server == server.Name {
 				actions = append(actions, propose{state.TaskFinish, state.TaskFinishData{
-					Task: t.Task, Error: t.Error, Detail: t.Detail, Snapshot: t.Snapshot}})
+					Task: t.Task, Error: state.Shorten(t.Error), Detail: state.Shorten(t.Detail), Snapshot: shortened(t.Snapshot)}})
 			}
 		}
 		for _, o := range report.Accounts {
@@ -134,7 +134,8 @@ func reportedOutcomes(n now) []action {
 	}
 	for _, p := range n.seen.passes {
 		actions = append(actions, propose{state.ReplicationRecord, state.ReplicationRecordData{
-			Account: p.Account, From: p.From, To: p.To, Snapshots: p.Snapshots, Objects: p.Objects, Bytes: p.Bytes, Error: p.Error}})
+			Account: p.Account, From: p.From, To: p.To, Snapshots: p.Snapshots[:min(len(p.Snapshots), passSnapshots)],
+			Objects: p.Objects, Bytes: p.Bytes, Error: state.Shorten(p.Error)}})
 	}
 	for r := range n.seen.ready {
 		if repo := n.view.Repository(r.Account); repo != nil && repo.Home == r.Home && repo.InitialisedAt.IsZero() {
@@ -142,6 +143,20 @@ func reportedOutcomes(n now) []action {
 		}
 	}
 	return actions
+}
+
+// passSnapshots bounds what one command says of a pass; workers send no more. What is cut is copied by the next pass.
+const passSnapshots = 400
+
+// shortened keeps what an agent says within what one command can hold; what is unusable the state refuses.
+func shortened(s *state.Snapshot) *state.Snapshot {
+	if s == nil {
+		return nil
+	}
+	return &state.Snapshot{
+		ID: state.SnapshotID(state.Shorten(string(s.ID))), Start: s.Start, Finished: s.Finished,
+		View: state.Shorten(s.View), Files: s.Files, Bytes: s.Bytes,
+	}
 }
 
 // firstPlacements gives every new account a repository and then a server.
