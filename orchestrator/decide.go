@@ -84,12 +84,17 @@ func statusChanges(n now) []action {
 	return actions
 }
 
+// judge is what decisions rest on: a new leader gives everybody the time to find it.
 func (n now) judge(last time.Time) state.Status {
-	heard := last
-	if n.since.After(heard) {
-		heard = n.since // a new leader gives everybody the time to find it
+	if n.since.After(last) {
+		last = n.since
 	}
-	switch silent := n.at.Sub(heard); {
+	return n.silence(last)
+}
+
+// silence is what a person is shown.
+func (n now) silence(last time.Time) state.Status {
+	switch silent := n.at.Sub(last); {
 	case silent > downAfter:
 		return state.Down
 	case silent > unknownAfter:
@@ -235,10 +240,24 @@ func dueBackups(n now) []action {
 }
 
 // canBackUp reports whether the account runs, its server answers, and its repository exists at its home.
-func (n now) canBackUp(name state.AccountName) bool {
+func (n now) canBackUp(name state.AccountName) bool { return n.whyNoBackup(name) == "" }
+
+// whyNoBackup is empty when there can be one.
+func (n now) whyNoBackup(name state.AccountName) string {
 	a, repo := n.view.Assignment(name), n.view.Repository(name)
-	return a != nil && repo != nil && !repo.InitialisedAt.IsZero() &&
-		!a.ReadyAt.IsZero() && !a.Stop && a.Fenced == nil && n.answers(a.Server)
+	switch {
+	case a == nil:
+		return "it has no server yet"
+	case repo == nil || repo.InitialisedAt.IsZero():
+		return "its repository is still being made"
+	case a.Stop || a.Fenced != nil:
+		return "it was stopped on " + string(a.Server)
+	case a.ReadyAt.IsZero():
+		return "it is still being started on " + string(a.Server)
+	case !n.answers(a.Server):
+		return "server " + string(a.Server) + " does not answer"
+	}
+	return ""
 }
 
 func (n now) due(account *state.Account, s schedule.Schedule) (time.Time, bool) {

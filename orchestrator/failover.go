@@ -36,8 +36,7 @@ func planFailover(n now, scope Scope, own state.RunID) (*Plan, error) {
 	accounts := n.lostAccounts(inScope, len(plan.Silent) > 0)
 	switch {
 	case len(accounts) == 0 && len(plan.Silent) == 0:
-		return nil, fmt.Errorf("fail over %s: all of its servers still answer (%s); a failover is for what is lost: %w",
-			scope, describeContacts(n, plan.Answering), ErrRefused)
+		return nil, fmt.Errorf("fail over %s: %s: %w", scope, n.whyAlive(plan.Answering), ErrRefused)
 	case len(accounts) == 0:
 		return nil, fmt.Errorf("fail over %s: no account runs there: %w", scope, ErrRefused)
 	}
@@ -96,6 +95,17 @@ func names[T interface{ *state.Server | *state.Site }](rows []T) string {
 		return "none"
 	}
 	return strings.Join(list, ", ")
+}
+
+// whyAlive says why none of these servers counts as lost.
+func (n now) whyAlive(servers []PlanServer) string {
+	heard := describeContacts(n, servers)
+	if slices.ContainsFunc(servers, func(s PlanServer) bool { return n.at.Sub(s.LastContact) <= unknownAfter }) {
+		return fmt.Sprintf("all of its servers still answer, or did so a moment ago (%s); a server counts as lost after %s, and a failover is for what is lost", heard, unknownAfter)
+	}
+	listened := n.at.Sub(n.since)
+	return fmt.Sprintf("its servers were last heard by the leader before this one (%s), which has listened for %s: ask again in %s", heard,
+		listened.Round(time.Second), (unknownAfter - listened + time.Second).Round(time.Second))
 }
 
 func describeContacts(n now, servers []PlanServer) string {

@@ -254,11 +254,15 @@ func (o *Orchestrator) BackupNow(ctx context.Context, by string, accounts []stat
 		case n.view.Account(name) == nil:
 			return nil, fmt.Errorf("back up: there is no account %q: %w", name, state.ErrNotFound)
 		case !n.canBackUp(name):
-			return nil, fmt.Errorf("back up %s: it does not run, its server does not answer, or its repository does not exist yet (see drp status): %w", name, ErrRefused)
+			return nil, fmt.Errorf("back up %s: %s: %w", name, n.whyNoBackup(name), ErrRefused)
 		}
 	}
 	var tasks []state.TaskID
 	for _, name := range accounts {
+		if under := n.backupUnderWay(name); under != "" {
+			tasks = append(tasks, under) // it has begun already: that is the one asked for
+			continue
+		}
 		task := newBackup(n.view.Assignment(name), time.Time{}, n.at, uuid.NewString()[:8])
 		if _, err := o.propose(ctx, by, state.TaskCreate, state.TaskCreateData{Task: task}); err != nil {
 			return tasks, fmt.Errorf("back up %s: %w", name, err)
@@ -266,6 +270,15 @@ func (o *Orchestrator) BackupNow(ctx context.Context, by string, accounts []stat
 		tasks = append(tasks, task.ID)
 	}
 	return tasks, nil
+}
+
+func (n now) backupUnderWay(name state.AccountName) state.TaskID {
+	for _, t := range n.view.Tasks() {
+		if t.Account == name && t.Kind == state.TaskBackup && t.Status == state.TaskPending {
+			return t.ID
+		}
+	}
+	return ""
 }
 
 const tokenPrefix = "drp_"

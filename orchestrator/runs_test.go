@@ -221,3 +221,22 @@ func TestWrongClocks(t *testing.T) {
 		}
 	})
 }
+
+func TestRun_newServerIsLostAsWell(t *testing.T) {
+	p := lost(t, map[state.AccountName]state.Tier{"a": state.Gold})
+	id := p.failover(withTimeouts, Scope{Site: "par1"})
+	p.let(5*time.Second, "par2-s1", "par2-s2")
+	to := p.view().Assignment("a").Server
+	other := state.ServerName("par2-s1")
+	if to == other {
+		other = "par2-s2"
+	}
+	p.let(time.Minute, other)
+	if ra := p.item(id, "a"); ra.Status != state.StepFailed || !strings.Contains(ra.Message, "drp failover server "+string(to)) {
+		t.Fatalf("got %s (%s), want it let go of, with what to type", ra.Status, ra.Message)
+	}
+	plan, err := planFailover(p.now(), Scope{Server: to}, "")
+	if err != nil || len(plan.Accounts) != 1 || plan.Accounts[0].To != other {
+		t.Errorf("got %+v, %v; want the account to come back on %s", plan, err, other)
+	}
+}

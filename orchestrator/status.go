@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"drp/raftstore/state"
@@ -36,7 +37,7 @@ func (o *Orchestrator) Status(ctx context.Context) (*StatusReport, error) {
 			Accounts: len(n.view.AssignmentsOn(s.Name)), Used: full.used[s.Name], Capacity: s.Capacity,
 		}
 		if !r.LastContact.IsZero() {
-			r.Status = n.judge(r.LastContact)
+			r.Status = n.silence(r.LastContact)
 		}
 		report.Servers = append(report.Servers, r)
 	}
@@ -61,6 +62,10 @@ func accountStatus(n now, a *state.Account) AccountStatus {
 		if o := n.seen.account(as); o != nil {
 			status.Phase, status.Message = o.Phase, o.Message
 		}
+		if last := n.lastContact(as.Server); n.silence(last) != state.Up {
+			// What it said last is no longer known to be true.
+			status.Phase, status.Message = "", fmt.Sprintf("server %s has not been heard for %s", as.Server, n.at.Sub(last).Round(time.Second))
+		}
 	} else {
 		status.Message = "no server that answers has room for it"
 	}
@@ -78,6 +83,9 @@ func accountStatus(n now, a *state.Account) AccountStatus {
 	}
 	status.Why = exposure(n, a, repo)
 	status.Protected = status.Why == ""
+	if failure := lastFailure(n, a); failure != "" && status.Message == "" {
+		status.Message = strings.TrimPrefix(failure, "; ")
+	}
 	return status
 }
 
@@ -88,6 +96,8 @@ func exposure(n now, a *state.Account, repo *state.Repository) string {
 	switch {
 	case policy == nil:
 		return fmt.Sprintf("its policy %s does not exist", a.Policy)
+	case policy.RPO == 0:
+		return fmt.Sprintf("its policy %s sets no objective (rpo)", a.Policy)
 	case repo == nil || repo.InitialisedAt.IsZero():
 		return "it has no repository yet"
 	}
@@ -107,7 +117,7 @@ func exposure(n now, a *state.Account, repo *state.Repository) string {
 		if age < 0 {
 			return "its newest snapshot bears a time that has not come yet: a coordinator's clock was wrong"
 		}
-		if policy.RPO > 0 && age > policy.RPO {
+		if age > policy.RPO {
 			return fmt.Sprintf("the newest snapshot that every site holds is %s old, the objective is %s", age.Round(time.Second), policy.RPO) + lastFailure(n, a)
 		}
 		return ""
@@ -212,6 +222,8 @@ func showItem(n now, r *state.Run, step string, ra *state.RunAccount) (state.Run
 	case runbooks.Verify:
 		if ra.Status == state.StepDone {
 			item.Status, item.At, item.Message, item.RPO, item.RTO = ra.Status, ra.At, ra.Message, ra.RPO, ra.RTO
+		} else if account := n.view.Account(ra.Account); ours && account != nil && !a.ReadyAt.IsZero() {
+			_, item.Message, _ = n.checks(r, account, a)
 		}
 	default:
 		return item, false

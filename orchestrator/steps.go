@@ -142,7 +142,9 @@ func rebuildStep(n now, r *state.Run, s bound) outcome {
 			continue
 		}
 		left++
-		if a.Run == r.ID && n.late(s) {
+		if reason := n.lostAgain(r, a); reason != "" {
+			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, reason))
+		} else if a.Run == r.ID && n.late(s) {
 			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, "not running within "+s.Timeout.String()+said(n, a)))
 		}
 	}
@@ -150,6 +152,15 @@ func rebuildStep(n now, r *state.Run, s bound) outcome {
 		out.done, out.message = true, "every account that could be rebuilt runs"
 	}
 	return out
+}
+
+// lostAgain says that the new server of an account was lost as well. The run lets go of the account then, so that the
+// next failover can take it up.
+func (n now) lostAgain(r *state.Run, a *state.Assignment) string {
+	if a.Run != r.ID || n.judge(n.lastContact(a.Server)) != state.Down {
+		return ""
+	}
+	return fmt.Sprintf("its new server %s was lost as well: drp failover server %s", a.Server, a.Server)
 }
 
 // late reports whether the step's time is over. A step that the run has not come to yet has all of its time.
@@ -181,9 +192,12 @@ func verifyStep(n now, r *state.Run, s bound) outcome {
 		}
 		good, message, asks := n.checks(r, account, a)
 		out.actions = append(out.actions, asks...)
+		reason := n.lostAgain(r, a)
 		switch {
 		case !good.IsZero():
 			out.actions = append(out.actions, endAccountAt(r, ra, good, message))
+		case reason != "":
+			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, reason))
 		case n.late(s):
 			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, "no good answer within "+s.Timeout.String()+": "+message))
 		}
@@ -203,6 +217,9 @@ const probeAgain = time.Second
 // checks returns when the last of the account's checks gave its first good answer; zero while one is missing.
 func (n now) checks(r *state.Run, account *state.Account, a *state.Assignment) (good time.Time, message string, asks []action) {
 	good, message = a.ReadyAt, "it runs; it has no check to ask"
+	if o := n.seen.account(a); o != nil && o.Message != "" {
+		message = "it runs; " + o.Message
+	}
 	server := n.view.Server(a.Server)
 	for _, s := range account.Services {
 		if s.Check == nil || len(account.Addresses) == 0 || server == nil {

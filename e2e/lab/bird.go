@@ -55,6 +55,7 @@ protocol bgp guards {
 	rr client;
 	direct;
 	graceful restart aware;
+	error wait time 1, 2; # a server that is back is not kept waiting for the default of a minute
 	ipv6 {
 		import where net ~ {{.Covering}} && net.len = 128;
 		export filter { reject; }; # not "export none": a guard waits for the end-of-RIB mark
