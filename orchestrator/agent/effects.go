@@ -59,8 +59,8 @@ func (w *account) backup(ctx context.Context, t wire.DesiredTask) (result *wire.
 	}, nil
 }
 
-// restoreFiles writes files as of a snapshot beside the live data. What it made is known again by its mark, so that
-// it is done once however often it is asked for.
+// restoreFiles writes files as of a snapshot beside the live data. The journal knows again what it made, so that it
+// is done once however often it is asked for.
 func (w *account) restoreFiles(ctx context.Context, t wire.DesiredTask) (*wire.TaskReport, error) {
 	task := t.Task
 	if task.Restore == nil {
@@ -72,7 +72,11 @@ func (w *account) restoreFiles(ctx context.Context, t wire.DesiredTask) (*wire.T
 		shown = "the whole home"
 	}
 	done := &wire.TaskReport{Task: task.ID}
-	beside, err := w.Homes.Beside(w.name, task.Target, task.ID)
+	placing, err := w.journal.placing(task.ID)
+	if err != nil {
+		return nil, err
+	}
+	beside, err := w.Homes.Beside(w.name, task.Target, task.ID, placing)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +95,7 @@ func (w *account) restoreFiles(ctx context.Context, t wire.DesiredTask) (*wire.T
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("restore %s: %w", shown, err), beside.Abandon())
 	}
-	if err := beside.Place(); err != nil {
+	if err := beside.Place(func(placing string) error { return w.journal.place(task, placing) }); err != nil {
 		return nil, err
 	}
 	done.Detail = fmt.Sprintf("%d files (%d bytes) of %s as of snapshot %s are in %s", got.Files, got.Bytes, shown, task.Restore.Snapshot.Short(), task.Target)

@@ -39,6 +39,8 @@ type taskEntry struct {
 	Begun    time.Time        `json:"begun"`
 	Finished time.Time        `json:"finished,omitzero"`
 	Result   *wire.TaskReport `json:"result,omitempty"`
+	// Placing is the directory that a restore was about to put into its place: found there, the task is done.
+	Placing string `json:"placing,omitempty"`
 }
 
 func openJournal(path string) (*journal, error) {
@@ -139,15 +141,45 @@ func (j *journal) ids(account state.AccountName, held *home.IDs, from Identities
 	return ids, nil
 }
 
-// begin writes the intent. A task that was begun before is begun again.
+// begin writes the intent. A task that was begun before is begun again; what it was about to place stays known.
 func (j *journal) begin(task state.Task, now time.Time) error {
 	err := j.db.Update(func(tx *bbolt.Tx) error {
-		return store(tx, bucketTasks, string(task.ID), taskEntry{Task: task, Begun: now})
+		var before taskEntry
+		if err := load(tx, bucketTasks, string(task.ID), &before); err != nil {
+			return err
+		}
+		return store(tx, bucketTasks, string(task.ID), taskEntry{Task: task, Begun: now, Placing: before.Placing})
 	})
 	if err != nil {
 		return fmt.Errorf("write intent of task %s: %w", task.ID, err)
 	}
 	return nil
+}
+
+// place writes which directory a task is about to put into its place.
+func (j *journal) place(task state.Task, placing string) error {
+	err := j.db.Update(func(tx *bbolt.Tx) error {
+		e := taskEntry{Task: task}
+		if err := load(tx, bucketTasks, string(task.ID), &e); err != nil {
+			return err
+		}
+		e.Placing = placing
+		return store(tx, bucketTasks, string(task.ID), e)
+	})
+	if err != nil {
+		return fmt.Errorf("write what task %s places: %w", task.ID, err)
+	}
+	return nil
+}
+
+// placing is empty when the task was never about to place a directory.
+func (j *journal) placing(task state.TaskID) (string, error) {
+	var e taskEntry
+	err := j.db.View(func(tx *bbolt.Tx) error { return load(tx, bucketTasks, string(task), &e) })
+	if err != nil {
+		return "", fmt.Errorf("read journal of task %s: %w", task, err)
+	}
+	return e.Placing, nil
 }
 
 // finish writes the result, and forgets results that nobody asks for any more.

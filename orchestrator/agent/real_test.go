@@ -341,7 +341,38 @@ sqlite3 db 'pragma journal_mode=wal; create table if not exists t(x integer prim
 exec php -r '$db = new SQLite3("db"); $db->busyTimeout(5000);
   for (;;) { $db->exec("insert into t(at) values (" . microtime(true) . ")"); file_put_contents("acked", $db->lastInsertRowID()); usleep(2000); }'`
 
-// The whole way of an account through two servers, with everything real that it goes through.
+// awkward gives a file attributes as the host's root, its directory the mark of a former version, and puts a sparse
+// file beside it.
+func awkward(t *testing.T, file string, ids home.IDs) {
+	t.Helper()
+	dir := filepath.Dir(file)
+	capability := []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // cap_net_bind_service=ep, version 2
+	err := errors.Join(unix.Setxattr(dir, "trusted.drp.task", []byte("r0"), 0), unix.Setxattr(file, "trusted.x", []byte("y"), 0),
+		unix.Setxattr(file, "security.capability", capability, 0), unix.Setxattr(file, "user.kept", []byte("z"), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(dir, "hole"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := errors.Join(f.Truncate(holeSize), f.Chown(ids.Host(1000), ids.Host(1000))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const holeSize = 600 << 20 // the filesystem has 256 MiB
+
+func wantHole(t *testing.T, path string) {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil || st.Size != holeSize || st.Blocks*512 > 1<<20 {
+		t.Errorf("%s: %d bytes long, %d on the disk, %v; want %d and next to none", path, st.Size, st.Blocks*512, err, holeSize)
+	}
+}
+
+// The whole way of an account through three servers, with everything real that it goes through.
 func TestAgent_real(t *testing.T) {
 	one, two := newServer(t, 1), newServer(t, 2)
 	ip := netip.MustParseAddr("2001:db8:a::100")
@@ -373,6 +404,10 @@ func TestAgent_real(t *testing.T) {
 		t.Errorf("pid after the agent's restart = %d, %v; want %d", after.Pid, err, before.Pid)
 	}
 
+	// What a home may hold and a restore must not fall over: attributes that only the host's root may set, and a hole
+	// that is larger than the disk.
+	top := one.homes.Path("shop")
+	awkward(t, filepath.Join(top, "old/file"), one.pool.nth(0))
 	backup := backupTask("b1", "shop", 1)
 	backup.Repository = repo
 	one.leader.say(these(order), backup)
@@ -430,6 +465,8 @@ func TestAgent_real(t *testing.T) {
 			t.Errorf("%s: %q, %v (%s)", path, raw, err, answer.Detail)
 		}
 	}
+	wantHole(t, filepath.Join(restored, "old/hole"))
+	wantHole(t, filepath.Join(restored, "restored-r1/hole"))
 	if to, err := os.Readlink(filepath.Join(restored, "restored-r1/link")); to != "/etc/passwd" {
 		t.Errorf("link = %q, %v", to, err)
 	}
@@ -440,6 +477,24 @@ func TestAgent_real(t *testing.T) {
 	if !strings.HasPrefix(r.Tasks[0].Error, `restore nowhere: "nowhere" is not in snapshot `+made.ID.Short()) {
 		t.Errorf("error = %q", r.Tasks[0].Error)
 	}
+
+	// A home with restored folders in it is backed up, and goes on to a third server.
+	backup = backupTask("b2", "shop", 2)
+	backup.Repository = repo
+	two.leader.say(these(again), backup)
+	next := two.leader.answer(t, "b2").Snapshot
+	three := newServer(t, 3)
+	chown(t, repo.URLs[0], three.pool.nth(0).Host(0))
+	three.agent()
+	again.Token, again.Restore = token(3), &next.ID
+	three.leader.say(these(again))
+	three.leader.phase(t, token(3), wire.Running)
+	for _, file := range []string{"old/file", "restored-r1/file", "restored-r2/file"} {
+		if raw, err := os.ReadFile(filepath.Join(three.homes.Path("shop"), file)); string(raw) != "kept\n" || err != nil {
+			t.Errorf("%s at the third server: %q, %v", file, raw, err)
+		}
+	}
+	wantHole(t, filepath.Join(three.homes.Path("shop"), "restored-r1/hole"))
 
 	// The first server hears of it.
 	one.leader.say(these(wire.DesiredAccount{Account: shop, Token: token(2), SetAside: true}))

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -231,11 +232,13 @@ func TestTasks_restoreFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		beside, err := homes.Beside("shop", "restored-r2", "r2")
+		beside, err := homes.Beside("shop", "restored-r2", "r2", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := beside.Place(); err != nil {
+		task := restoreTask("r2", "www").Task
+		j := newJournal(t, filepath.Join(w.dir, "journal.db"))
+		if err := errors.Join(j.begin(task, time.Now()), beside.Place(func(p string) error { return j.place(task, p) }), j.close()); err != nil {
 			t.Fatal(err)
 		}
 		end = w.agent()

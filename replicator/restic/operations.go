@@ -117,6 +117,7 @@ type RestoreOptions struct {
 	Include  []string
 	// Refresh makes Target equal to the snapshot: unchanged files are left alone, and files that the snapshot does not hold are deleted.
 	Refresh bool
+	Sparse  bool // holes stay holes; a hole takes no room in the repository, and would fill the target's disk
 	Verify  bool // read what was written and compare
 	NoLock  bool // under a lease of our own, or where the store is read-only
 }
@@ -129,6 +130,10 @@ type Restored struct {
 	Bytes   int64 `json:"bytes_restored"`
 }
 
+// hostAttributes are the extended attributes that only the host's root may set. An account makes none of them, but a
+// snapshot can hold them (a backup cannot leave attributes out), and each that cannot be set fails the restore.
+var hostAttributes = []string{"trusted.*", "security.*"}
+
 var snapshotArgument = regexp.MustCompile(`^([0-9a-f]{8,64}|latest)$`)
 
 // Restore writes a snapshot's files. Any file that could not be restored is an error.
@@ -140,11 +145,17 @@ func (r *Runner) Restore(ctx context.Context, repo Repository, o RestoreOptions)
 		return Restored{}, errors.New("restic restore: no target directory")
 	}
 	args := []string{"--target=" + o.Target}
+	for _, a := range hostAttributes {
+		args = append(args, "--exclude-xattr="+a)
+	}
 	for _, p := range o.Include {
 		args = append(args, "--include="+p)
 	}
 	if o.Refresh {
 		args = append(args, "--overwrite=if-changed", "--delete")
+	}
+	if o.Sparse {
+		args = append(args, "--sparse")
 	}
 	if o.Verify {
 		args = append(args, "--verify")

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"drp/replicator/storetest"
 )
 
@@ -151,9 +153,9 @@ func TestRunner_real(t *testing.T) {
 	})
 }
 
-// A backup in a user namespace leaves the container's ids in the snapshot, and a restore under another range gives
-// them the ids of that range.
-func TestRunner_realNamespace(t *testing.T) {
+// realReachable is real, with a directory, for users that may enter no directory of ours.
+func realReachable(t testing.TB) (*Runner, Repository, string) {
+	t.Helper()
 	r, repo := real(t)
 	dir := reachable(t)
 	repo.URL = filepath.Join(dir, "repository")
@@ -166,20 +168,29 @@ func TestRunner_realNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Binary = binary
-	under := func(base int) *Runner {
-		x := *r
-		x.Command = func(ctx context.Context, binary string, args ...string) *exec.Cmd {
-			cmd := exec.CommandContext(ctx, binary, args...)
-			cmd.SysProcAttr = &syscall.SysProcAttr{
-				Cloneflags:  syscall.CLONE_NEWUSER,
-				UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 65536}},
-				GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 65536}},
-				Credential:  &syscall.Credential{Uid: 0, Gid: 0},
-			}
-			return cmd
+	return r, repo, dir
+}
+
+// inNamespace is r as the root of a user namespace whose ids begin at base.
+func inNamespace(r *Runner, base int) *Runner {
+	x := *r
+	x.Command = func(ctx context.Context, binary string, args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, binary, args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 65536}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 65536}},
+			Credential:  &syscall.Credential{Uid: 0, Gid: 0},
 		}
-		return &x
+		return cmd
 	}
+	return &x
+}
+
+// A backup in a user namespace leaves the container's ids in the snapshot, and a restore under another range gives
+// them the ids of that range.
+func TestRunner_realNamespace(t *testing.T) {
+	r, repo, dir := realReachable(t)
 	const here, there = 1_000_000_000, 1_000_065_536
 	home := filepath.Join(dir, "home")
 	write(t, filepath.Join(home, "mine"), "x")
@@ -191,10 +202,10 @@ func TestRunner_realNamespace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := under(here).Init(t.Context(), repo); err != nil {
+	if err := inNamespace(r, here).Init(t.Context(), repo); err != nil {
 		t.Fatal(err)
 	}
-	sum, err := under(here).Backup(t.Context(), repo, BackupOptions{Dir: home, Host: "guestbook"})
+	sum, err := inNamespace(r, here).Backup(t.Context(), repo, BackupOptions{Dir: home, Host: "guestbook"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +216,7 @@ func TestRunner_realNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := under(there).Restore(t.Context(), repo, RestoreOptions{Snapshot: sum.SnapshotID, Target: filepath.Join(dir, "restored")}); err != nil {
+	if _, err := inNamespace(r, there).Restore(t.Context(), repo, RestoreOptions{Snapshot: sum.SnapshotID, Target: filepath.Join(dir, "restored")}); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(filepath.Join(dir, "restored/mine"))
@@ -214,6 +225,63 @@ func TestRunner_realNamespace(t *testing.T) {
 	}
 	if got := info.Sys().(*syscall.Stat_t).Uid; got != there+1000 {
 		t.Errorf("owner: got %d, want %d", got, there+1000)
+	}
+}
+
+// A snapshot may hold what the restore's user namespace may not set, and holes that would fill the target's disk.
+func TestRunner_realAwkwardFiles(t *testing.T) {
+	r, repo, dir := realReachable(t)
+	const base, holeSize = 1_000_000_000, 1 << 28
+	home := filepath.Join(dir, "home")
+	file, hole := filepath.Join(home, "file"), filepath.Join(home, "hole")
+	write(t, file, "x")
+	write(t, hole, "")
+	capability := []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // cap_net_bind_service=ep, version 2
+	err := errors.Join(os.Truncate(hole, holeSize), unix.Setxattr(file, "trusted.x", []byte("y"), 0),
+		unix.Setxattr(file, "security.capability", capability, 0), unix.Setxattr(file, "user.kept", []byte("z"), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The host's root sees all attributes, so that they are in the snapshot.
+	if err := r.Init(t.Context(), repo); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := r.Backup(t.Context(), repo, BackupOptions{Dir: home, Host: "guestbook"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := func(path string) {
+		t.Helper()
+		err := filepath.Walk(path, func(path string, _ os.FileInfo, err error) error {
+			return errors.Join(err, os.Lchown(path, base, base))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	own(repo.URL)
+	restored := filepath.Join(dir, "restored")
+	options := RestoreOptions{Snapshot: sum.SnapshotID, Target: restored, Sparse: true, Verify: true}
+	if _, err := inNamespace(r, base).Restore(t.Context(), repo, options); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(restored, "hole"), &st); err != nil || st.Size != holeSize || st.Blocks*512 > 1<<20 {
+		t.Errorf("hole: %d bytes long, %d on the disk, %v; want %d and next to none", st.Size, st.Blocks*512, err, holeSize)
+	}
+	names := make([]byte, 256)
+	n, err := unix.Listxattr(filepath.Join(restored, "file"), names)
+	if got, want := string(names[:max(n, 0)]), "user.kept\x00"; got != want || err != nil {
+		t.Errorf("attributes: got %q, %v, want %q", got, err, want)
+	}
+
+	// The namespace's root makes a snapshot of such files too. (A change of owner drops a capability.)
+	own(home)
+	if err := unix.Setxattr(file, "security.capability", capability, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inNamespace(r, base).Backup(t.Context(), repo, BackupOptions{Dir: home, Host: "guestbook"}); err != nil {
+		t.Error(err)
 	}
 }
 

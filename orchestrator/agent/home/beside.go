@@ -1,6 +1,7 @@
 package home
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,10 +14,6 @@ import (
 
 	"drp/raftstore/state"
 )
-
-// taskMark names the task that placed a directory. Attributes in trusted.* can be neither set nor seen from inside
-// of a container, so an account cannot pretend that a task was done.
-const taskMark = "trusted.drp.task"
 
 // WorkPattern matches, at the top of a home, the directories that are being filled. They are not the account's.
 const (
@@ -32,7 +29,7 @@ const (
 type Beside struct {
 	// Into is the empty directory to fill, owned by the account's root.
 	Into Within
-	// Placed is true when this task's directory is in its place already; then there is nothing to do.
+	// Placed is true when the directory that was to be put into its place is there already; then there is nothing to do.
 	Placed bool
 
 	home   *os.File
@@ -42,12 +39,12 @@ type Beside struct {
 	dir    *os.File // what is filled
 	work   string   // its name in the home
 	ids    IDs
-	task   string
 }
 
 // Beside begins target (relative to the home, new, in a directory that exists) for a task. What the same task left
-// half done is removed; what the account has there is never touched.
-func (s *Store) Beside(account state.AccountName, target string, task state.TaskID) (*Beside, error) {
+// half done is removed; what the account has there is never touched. placing is what Place told of this task before,
+// if it did: the caller keeps it, and no mark is left in the home, where it would get into snapshots.
+func (s *Store) Beside(account state.AccountName, target string, task state.TaskID, placing string) (*Beside, error) {
 	rec, ok, err := s.Held(account)
 	if err != nil {
 		return nil, err
@@ -61,15 +58,15 @@ func (s *Store) Beside(account state.AccountName, target string, task state.Task
 	if task == "" || strings.ContainsAny(string(task), "/\x00") {
 		return nil, fmt.Errorf("restore into home of %s: task %q cannot name a directory", account, task)
 	}
-	b := &Beside{target: path.Base(path.Clean(target)), work: workPrefix + string(task), ids: rec.IDs, task: string(task)}
-	if err := b.begin(s.Path(account), path.Dir(path.Clean(target))); err != nil {
+	b := &Beside{target: path.Base(path.Clean(target)), work: workPrefix + string(task), ids: rec.IDs}
+	if err := b.begin(s.Path(account), path.Dir(path.Clean(target)), placing); err != nil {
 		b.close()
 		return nil, fmt.Errorf("restore into %s of %s: %w", target, account, err)
 	}
 	return b, nil
 }
 
-func (b *Beside) begin(homePath, parent string) error {
+func (b *Beside) begin(homePath, parent, placing string) error {
 	var err error
 	if b.home, err = openDir(homePath); err != nil {
 		return err
@@ -79,10 +76,12 @@ func (b *Beside) begin(homePath, parent string) error {
 	}
 	switch placed, err := beneath(b.parent, b.target); {
 	case err == nil:
-		mark := make([]byte, 256)
-		n, _ := unix.Fgetxattr(int(placed.Fd()), taskMark, mark)
+		found, err := identityOf(placed)
 		placed.Close()
-		if n > 0 && string(mark[:n]) == b.task {
+		if err != nil {
+			return err
+		}
+		if found == placing {
 			b.Placed = true
 			return b.Abandon()
 		}
@@ -122,29 +121,34 @@ func (b *Beside) begin(homePath, parent string) error {
 	return b.dir.Chown(b.ids.Host(0), b.ids.Host(0))
 }
 
-// Place puts the filled directory into its place, owned by the account's ordinary user.
-func (b *Beside) Place() error {
+// Place puts the filled directory into its place, owned by the account's ordinary user. Before that it tells note
+// which directory it is; once note has returned, Beside knows the directory again after a crash.
+func (b *Beside) Place(note func(placing string) error) error {
 	defer b.close()
-	if err := b.place(); err != nil {
+	if err := b.place(note); err != nil {
 		return errors.Join(fmt.Errorf("put %s into its place: %w", b.target, err), b.removeWork())
 	}
 	return nil
 }
 
-func (b *Beside) place() error {
+func (b *Beside) place(note func(placing string) error) error {
 	if err := b.dir.Chown(b.ids.Host(User), b.ids.Host(User)); err != nil {
 		return err
 	}
 	if err := b.dir.Chmod(0o750); err != nil {
 		return err
 	}
-	if err := unix.Fsetxattr(int(b.dir.Fd()), taskMark, []byte(b.task), 0); err != nil {
-		return fmt.Errorf("mark with the task: %w", err)
-	}
 	if err := unix.Syncfs(int(b.dir.Fd())); err != nil {
 		return err
 	}
-	err := unix.Renameat2(int(b.Into.Parent.Fd()), b.Into.Name, int(b.parent.Fd()), b.target, unix.RENAME_NOREPLACE)
+	placing, err := identityOf(b.dir)
+	if err != nil {
+		return err
+	}
+	if err := note(placing); err != nil {
+		return err
+	}
+	err = unix.Renameat2(int(b.Into.Parent.Fd()), b.Into.Name, int(b.parent.Fd()), b.target, unix.RENAME_NOREPLACE)
 	if err != nil {
 		return err
 	}
@@ -200,6 +204,16 @@ func beneath(dir *os.File, name string) (*os.File, error) {
 		return nil, &fs.PathError{Op: "openat2", Path: name, Err: err}
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// identityOf names a directory for as long as it exists, whatever it is renamed to. It is the kernel's file handle:
+// with the generation of the inode, so that nothing an account makes later, in the same inode or not, has it again.
+func identityOf(dir *os.File) (string, error) {
+	handle, _, err := unix.NameToHandleAt(int(dir.Fd()), "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return "", fmt.Errorf("tell the identity of %s: %w", dir.Name(), err)
+	}
+	return fmt.Sprintf("%d:%s", handle.Type(), hex.EncodeToString(handle.Bytes())), nil
 }
 
 func ownerOf(f *os.File) (uint32, error) {

@@ -195,9 +195,13 @@ func TestStore_Beside(t *testing.T) {
 		s := open(t, root)
 		make1(t, s, "shop", first)
 		top := s.Path("shop")
+		noted := map[state.TaskID]string{}
+		note := func(task state.TaskID) func(string) error {
+			return func(placing string) error { noted[task] = placing; return nil }
+		}
 		begin := func(t *testing.T, target string, task state.TaskID) *home.Beside {
 			t.Helper()
-			b, err := s.Beside("shop", target, task)
+			b, err := s.Beside("shop", target, task, noted[task])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -212,7 +216,7 @@ func TestStore_Beside(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(b.Into.Path(), "page"), []byte("old"), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if err := b.Place(); err != nil {
+			if err := b.Place(note("t1")); err != nil {
 				t.Fatal(err)
 			}
 			if got := names(t, filepath.Join(top, "restored")); !cmp.Equal(got, []string{"page"}) {
@@ -228,19 +232,61 @@ func TestStore_Beside(t *testing.T) {
 			if got := names(t, top); !cmp.Equal(got, []string{"file", "restored"}) {
 				t.Errorf("home holds %v", got)
 			}
+			if n, err := unix.Listxattr(filepath.Join(top, "restored"), nil); n != 0 || err != nil {
+				t.Errorf("restored has attributes (%d bytes), %v: they would get into snapshots", n, err)
+			}
+		})
+		t.Run("not noted, not placed", func(t *testing.T) {
+			b, full := begin(t, "unnoted", "t6"), errors.New("disk is full")
+			if err := b.Place(func(string) error { return full }); !errors.Is(err, full) {
+				t.Errorf("got %v, want %v", err, full)
+			}
+			if got := names(t, top); !cmp.Equal(got, []string{"file", "restored"}) {
+				t.Errorf("home holds %v", got)
+			}
+		})
+		t.Run("the account cannot pretend", func(t *testing.T) {
+			if err := begin(t, "mine", "t7").Place(note("t7")); err != nil {
+				t.Fatal(err)
+			}
+			mine, away := filepath.Join(top, "mine"), filepath.Join(top, "away")
+			if err := errors.Join(os.Rename(mine, away), os.Mkdir(mine, 0o750)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Beside("shop", "mine", "t7", noted["t7"]); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("another directory in its place: %v", err)
+			}
+			if _, err := s.Beside("shop", "restored", "t7", noted["t7"]); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("another task's directory: %v", err)
+			}
+			// Inodes are used again; what was noted is not.
+			if err := errors.Join(os.Remove(away), os.Remove(mine)); err != nil {
+				t.Fatal(err)
+			}
+			for range 100 {
+				if err := os.Mkdir(mine, 0o750); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Beside("shop", "mine", "t7", noted["t7"]); !errors.Is(err, fs.ErrExist) {
+					t.Fatalf("a new directory in its place: %v", err)
+				}
+				if err := os.Remove(mine); err != nil {
+					t.Fatal(err)
+				}
+			}
 		})
 		t.Run("not over live data", func(t *testing.T) {
-			if _, err := s.Beside("shop", "restored", "t2"); !errors.Is(err, fs.ErrExist) {
+			if _, err := s.Beside("shop", "restored", "t2", ""); !errors.Is(err, fs.ErrExist) {
 				t.Errorf("over another task's directory: %v", err)
 			}
-			if _, err := s.Beside("shop", "file", "t2"); err == nil {
+			if _, err := s.Beside("shop", "file", "t2", ""); err == nil {
 				t.Error("over a file")
 			}
 			b := begin(t, "late", "t3")
 			if err := os.Mkdir(filepath.Join(top, "late"), 0o755); err != nil { // the account is quicker
 				t.Fatal(err)
 			}
-			if err := b.Place(); !errors.Is(err, fs.ErrExist) {
+			if err := b.Place(note("t3")); !errors.Is(err, fs.ErrExist) {
 				t.Errorf("place over what the account made: %v", err)
 			}
 			if left := names(t, top); !cmp.Equal(left, []string{"file", "late", "restored"}) {
@@ -255,7 +301,7 @@ func TestStore_Beside(t *testing.T) {
 				}
 			}
 			for _, target := range []string{"", ".", "..", "../x", "/abs", "link", "link/x", "up/x", "chain/x", "dangling", "dangling/x", "file/x", "missing/x", "restored/../../x"} {
-				b, err := s.Beside("shop", target, "t4")
+				b, err := s.Beside("shop", target, "t4", "")
 				if err == nil {
 					t.Errorf("target %q was accepted", target)
 					b.Abandon()
@@ -275,7 +321,7 @@ func TestStore_Beside(t *testing.T) {
 			if err := errors.Join(os.Mkdir(work, 0o755), os.Chown(work, ids.Host(1000), ids.Host(1000))); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Beside("shop", "five", "t5"); err == nil {
+			if _, err := s.Beside("shop", "five", "t5", ""); err == nil {
 				t.Error("used a directory of the account's")
 			}
 			if _, err := os.Stat(work); err != nil {
