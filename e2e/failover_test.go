@@ -50,6 +50,11 @@ func TestFailover_leadersDieOnTheWay(t *testing.T) {
 	s := newStage(t)
 	s.must(s.MoveLeader(s.ctx, "par1"))
 	before := map[string]int{"notes": s.starts("notes"), "counter": s.starts("counter")}
+	// What a restored folder leaves in a home must not keep the home from being restored itself.
+	s.copied(time.Now(), "par1", s.account("gallery"))
+	if out, err := s.Run(s.ctx, "run", "start", "restore-files", "-p", "account=gallery", "-p", "path=www", "--watch"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	s.copied(time.Now(), "par2", s.accounts...)
 	s.must(s.Lab.KillSite(s.ctx, "par1"))
 	plan := s.plan("par1")
@@ -78,6 +83,11 @@ func TestFailover_leadersDieOnTheWay(t *testing.T) {
 		if got, want := a.Token.Generation, plan.Accounts[i].Token.Generation+1; got != want {
 			t.Errorf("account %s: got generation %d, want one assignment and so %d", a.Account, got, want)
 		}
+	}
+	home, err := s.HomeOf(s.ctx, "gallery")
+	s.must(err)
+	if restored, err := filepath.Glob(filepath.Join(home, "restored-*", "*")); err != nil || len(restored) == 0 {
+		t.Errorf("got %v (%v), want the folder that was restored before the failover", restored, err)
 	}
 	for name, n := range before {
 		if got := s.starts(name); got != n+1 {
