@@ -38,7 +38,7 @@ With one error in one of the files nothing is changed at all.`,
 			if err != nil {
 				return err
 			}
-			return printChanges(cmd.OutOrStdout(), c.json, changes)
+			return printChanges(cmd.OutOrStdout(), c.json, dryRun, changes)
 		})(cmd, nil)
 	}
 	return cmd
@@ -63,14 +63,23 @@ func readInventory(paths []string, stdin io.Reader) ([]inventory.File, error) {
 	return files, nil
 }
 
-func printChanges(w io.Writer, asJSON bool, changes []string) error {
+func printChanges(w io.Writer, asJSON, dryRun bool, changes []string) error {
 	if asJSON {
 		if changes == nil {
 			changes = []string{}
 		}
-		return printJSON(w, map[string][]string{"changes": changes})
+		out := map[string]any{"changes": changes}
+		if dryRun {
+			out["dry_run"] = true
+		}
+		return printJSON(w, out)
 	}
-	if len(changes) == 0 {
+	switch {
+	case dryRun && len(changes) == 0:
+		fmt.Fprintln(w, "nothing would change")
+	case dryRun:
+		fmt.Fprintln(w, "nothing is changed; this would be:")
+	case len(changes) == 0:
 		fmt.Fprintln(w, "nothing changed")
 	}
 	for _, change := range changes {

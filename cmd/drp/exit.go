@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ const (
 	codeRefused     = 3
 	codeUnreachable = 4 // no coordinator answers or leads, or nobody knows what became of the request
 	codeRun         = 5 // a run failed, in whole or in part
+	codeInterrupted = 130
 )
 
 // usageError is wrong input.
@@ -33,10 +35,18 @@ type runError struct{ message string }
 
 func (e *runError) Error() string { return e.message }
 
+// interruptError is the end of a command before the run that it follows: the person who types no longer wants to look.
+type interruptError struct{ run state.RunID }
+
+func (e *interruptError) Error() string {
+	return fmt.Sprintf("the run goes on; follow it with: drp run watch %s", e.run)
+}
+
 // exitCode is the table from error to exit code.
 func exitCode(err error) int {
 	var usage usageError
 	var run *runError
+	var interrupted *interruptError
 	switch {
 	case err == nil:
 		return codeDone
@@ -44,6 +54,8 @@ func exitCode(err error) int {
 		return codeRun
 	case errors.As(err, &usage):
 		return codeUsage
+	case errors.As(err, &interrupted):
+		return codeInterrupted
 	}
 	for _, row := range []struct {
 		err  error
@@ -59,6 +71,7 @@ func exitCode(err error) int {
 		{state.ErrConflict, codeRefused},
 		{state.ErrInvalid, codeUsage},
 		{state.ErrNotFound, codeUsage},
+		{context.Canceled, codeInterrupted},
 	} {
 		if errors.Is(err, row.err) {
 			return row.code

@@ -20,6 +20,9 @@ import (
 // planAttempts is how often a plan that changed between its showing and its start is made again.
 const planAttempts = 5
 
+// maxReasons is how many reasons a refusal names; the plan above it has them all.
+const maxReasons = 10
+
 func newFailoverCommand(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "failover", Short: "Bring the accounts of a lost site or server back elsewhere", RunE: group,
@@ -84,7 +87,7 @@ func (f *failover) run(ctx context.Context) error {
 			return err
 		}
 		if len(plan.Accounts) == 0 {
-			return fmt.Errorf("nothing of %s %s can be brought back now: %w", f.kind, f.name, orchestrator.ErrRefused)
+			return nothingToDo(f.kind, f.name, plan.NotFit)
 		}
 		if !f.yes {
 			if err := f.ask(plan); err != nil {
@@ -104,6 +107,32 @@ func (f *failover) run(ctx context.Context) error {
 		}
 		return f.carryOut(ctx, plan, run.ID)
 	}
+}
+
+// nothingToDo refuses a plan without accounts, with each reason once: many accounts share one.
+func nothingToDo(kind, name string, notFit []orchestrator.PlanRefusal) error {
+	err := fmt.Errorf("nothing of %s %s can be brought back now: %w", kind, name, orchestrator.ErrRefused)
+	if len(notFit) == 0 {
+		return fmt.Errorf("%w\nit has no accounts", err)
+	}
+	var reasons []string
+	accounts := map[string]int{}
+	for _, a := range notFit {
+		if accounts[a.Reason]++; accounts[a.Reason] == 1 {
+			reasons = append(reasons, a.Reason)
+		}
+	}
+	for _, reason := range reasons[:min(len(reasons), maxReasons)] {
+		count := "1 account"
+		if n := accounts[reason]; n > 1 {
+			count = fmt.Sprintf("%d accounts", n)
+		}
+		err = fmt.Errorf("%w\n%s: %s", err, count, reason)
+	}
+	if more := len(reasons) - maxReasons; more > 0 {
+		err = fmt.Errorf("%w\nand %d more reasons; the plan lists all of them", err, more)
+	}
+	return err
 }
 
 // changed reports whether a refusal was because the platform is not as it was when the plan was made.
@@ -128,6 +157,9 @@ func (f *failover) carryOut(ctx context.Context, plan *orchestrator.Plan, id sta
 	if view.Run.ConfirmedAt.IsZero() && !view.Run.Status.Ended() {
 		if err := confirm(ctx, f.client, view.Run, plan.Hash, down); err != nil {
 			w.progress.end()
+			if ctx.Err() != nil {
+				return &interruptError{id}
+			}
 			return f.giveUp(ctx, id, err)
 		}
 	}

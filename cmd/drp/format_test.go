@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -86,6 +87,8 @@ func TestExitCode(t *testing.T) {
 		{orchestrator.ErrUnknownOutcome, 4},
 		{fmt.Errorf("%w: %w", orchestrator.ErrUnknownOutcome, state.ErrConflict), 4},
 		{&runError{"one of two"}, 5},
+		{&interruptError{"run-1"}, 130},
+		{context.Canceled, 130},
 	} {
 		err := c.err
 		if err != nil {

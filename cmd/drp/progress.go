@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -19,6 +20,7 @@ import (
 type progress interface {
 	show(r *state.Run, title string)
 	note(line string) // something beside the run itself
+	tick()            // time has passed; note may be called meanwhile
 	end()             // nothing more is shown
 }
 
@@ -78,6 +80,7 @@ func (p *plainProgress) show(r *state.Run, _ string) {
 }
 
 func (p *plainProgress) note(text string) { fmt.Fprintln(p.out, line("drp", "", text)) }
+func (p *plainProgress) tick()            {}
 func (p *plainProgress) end()             {}
 
 func line(subject, status, message string) string {
@@ -138,6 +141,7 @@ func (p *jsonProgress) show(r *state.Run, _ string) {
 }
 
 func (p *jsonProgress) note(text string) { _ = printLine(p.out, event{Event: "note", Message: text}) }
+func (p *jsonProgress) tick()            {}
 func (p *jsonProgress) end()             {}
 
 // liveProgress redraws the run in place.
@@ -145,7 +149,8 @@ type liveProgress struct {
 	out   io.Writer
 	size  func() (width, height int)
 	now   func() time.Time
-	drawn int // lines of the picture that stands
+	mu    sync.Mutex // guards what follows: the connection's notes come from beside
+	drawn int        // lines of the picture that stands
 	run   *state.Run
 	title string
 }
@@ -162,15 +167,29 @@ func sizeOf(out io.Writer) func() (int, int) {
 }
 
 func (p *liveProgress) show(r *state.Run, title string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.run, p.title = r, title
 	p.draw("")
 }
 
+func (p *liveProgress) tick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.run != nil {
+		p.draw("")
+	}
+}
+
 func (p *liveProgress) note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.draw(line("drp", "", text))
 }
 
 func (p *liveProgress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.run != nil {
 		p.draw("")
 	}

@@ -16,7 +16,7 @@ Commands ask a coordinator: over its local socket, or over the network with a ce
 Any coordinator will do; when one does not answer the next one is asked.
 
 Exit codes: 0 done, 1 failed, 2 wrong input, 3 refused, 4 no coordinator answers or leads, 5 a run failed,
-in whole or in part.`
+in whole or in part, 130 interrupted (a run that was followed goes on).`
 
 // execute runs one command and returns its exit code. The first SIGINT or SIGTERM ends its context, a second one the process.
 func execute(ctx context.Context, args []string) int {
@@ -54,12 +54,19 @@ func newRootCommand() *cobra.Command {
 	return root
 }
 
-// group is the RunE of a command that only holds others.
+// group is the RunE of a command that only holds others. Alone it does nothing, which must not look like success.
 func group(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usageError{fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.CommandPath())}
 	}
-	return cmd.Help()
+	if !cmd.HasParent() {
+		return cmd.Help()
+	}
+	cmd.SetOut(cmd.ErrOrStderr())
+	if err := cmd.Help(); err != nil {
+		return err
+	}
+	return usageError{fmt.Errorf("%s needs one of the commands above", cmd.CommandPath())}
 }
 
 // markStart notes that a command itself has begun, so that what cobra refuses before counts as wrong usage.

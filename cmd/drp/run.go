@@ -123,6 +123,29 @@ func printRun(w io.Writer, r *state.Run) {
 	t.print(w)
 	if s := summarize(r, nil); r.Status.Ended() {
 		s.print(w, "")
+		return
+	}
+	for _, s := range r.Steps {
+		if s.Status != state.StepPending {
+			printOpenItems(w, s)
+		}
+	}
+}
+
+// printOpenItems lists what a step is not done with.
+func printOpenItems(w io.Writer, s state.RunStep) {
+	done, _, open := tally(s.Items)
+	if len(open) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s: %d of %d done\n", clean(s.ID), done, len(s.Items))
+	t := newTable("ACCOUNT", "SERVER", "STATUS", "MESSAGE")
+	for _, i := range open[:min(len(open), manyAccounts)] {
+		t.add(string(i.Account), or(string(i.Server)), string(i.Status), i.Message)
+	}
+	t.print(w)
+	if more := len(open) - manyAccounts; more > 0 {
+		fmt.Fprintf(w, "and %d more; --json lists all of them\n", more)
 	}
 }
 

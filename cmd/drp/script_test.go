@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "asked": asked, "brain": changeBrain,
+			"exits": exits, "asked": asked, "brain": changeBrain, "interrupts": interrupts, "runstatus": runStatus,
 		},
 	})
 }
@@ -152,6 +152,45 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// interrupts METHOD COMMAND…: the command gets a SIGINT while it follows a run, after the brain was asked for METHOD, and ends with 130.
+func interrupts(ts *testscript.TestScript, _ bool, args []string) {
+	p, begun := platformOf(ts), make(chan struct{})
+	// The run moves on with each look at it; after four it is in its second step.
+	p.brain.Set(func(b *apitest.Brain) {
+		seen, looks := false, 0
+		b.Hook = func(_ *apitest.Brain, method string) {
+			if seen = seen || method == args[0]; seen && method == "Run" {
+				if looks++; looks == 4 {
+					close(begun)
+				}
+			}
+		}
+	})
+	cmd := exec.Command(filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], args[1]), args[2:]...)
+	cmd.Env = []string{"DRP_SOCKET=" + ts.Getenv("DRP_SOCKET"), "TZ=UTC"}
+	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
+	ts.Check(cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-begun:
+	case err := <-ended:
+		ts.Fatalf("it ended before it was interrupted: %v", err)
+	}
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	<-ended
+	if got := cmd.ProcessState.ExitCode(); got != codeInterrupted {
+		ts.Fatalf("got exit code %d, want %d", got, codeInterrupted)
+	}
+}
+
+// runstatus shows the newest run with `drp run status ID`.
+func runStatus(ts *testscript.TestScript, _ bool, _ []string) {
+	runs, err := platformOf(ts).brain.Runs(context.Background())
+	ts.Check(err)
+	ts.Check(ts.Exec("drp", "run", "status", string(runs[0].ID)))
+}
+
 // asked PATTERN: the brain was asked something that matches.
 func asked(ts *testscript.TestScript, neg bool, args []string) {
 	calls := platformOf(ts).brain.Calls()
@@ -189,6 +228,16 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 				item := &r.Steps[2].Items[1]
 				item.Status, item.Message, item.RPO, item.RTO = state.StepFailed, "no good answer within 10m: service web: \x1b[31mrefused", 0, 0
 			}
+		case "stuck": // its runs do not end
+			b.Stuck = true
+		case "all-recovering": // another run has all accounts
+			next := *b.Plan
+			for _, a := range next.Accounts {
+				next.NotFit = append(next.NotFit, orchestrator.PlanRefusal{Account: a.Account, Tier: a.Tier, From: a.From,
+					Reason: "run site-loss-1 already recovers it: drp run watch site-loss-1"})
+			}
+			next.Accounts = nil
+			b.Plan = &next
 		case "crash-during-run": // the first coordinator dies while the run is followed
 			b.Hook = func(b *apitest.Brain, method string) {
 				if method == "Run" && b.Confirmed() {

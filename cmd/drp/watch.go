@@ -49,7 +49,9 @@ func newWatcher(c *connection, client *api.Client, out, errOut io.Writer) *watch
 func (w *watcher) until(ctx context.Context, id state.RunID, stop func(*state.Run) bool) (*api.RunView, error) {
 	var silent time.Time // since when nobody answers
 	for {
-		view, err := w.client.Run(ctx, id, w.revision, watchWait)
+		var view *api.RunView
+		var err error
+		whileWaiting(time.Second, w.progress.tick, func() { view, err = w.client.Run(ctx, id, w.revision, watchWait) })
 		if err == nil {
 			silent = time.Time{}
 			w.revision = view.Revision
@@ -61,7 +63,7 @@ func (w *watcher) until(ctx context.Context, id state.RunID, stop func(*state.Ru
 		}
 		if ctx.Err() != nil {
 			w.progress.end()
-			return nil, fmt.Errorf("run %s goes on without this command; follow it with: drp run watch %s", id, id)
+			return nil, &interruptError{id}
 		}
 		if exitCode(err) != codeUnreachable {
 			w.progress.end()
@@ -78,6 +80,25 @@ func (w *watcher) until(ctx context.Context, id state.RunID, stop func(*state.Ru
 		select {
 		case <-ctx.Done():
 		case <-time.After(watchPause):
+		}
+	}
+}
+
+// whileWaiting does work, and calls tick meanwhile: a clock that stands looks like a command that hangs.
+func whileWaiting(every time.Duration, tick, work func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		work()
+	}()
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-t.C:
+			tick()
 		}
 	}
 }

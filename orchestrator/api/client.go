@@ -23,6 +23,7 @@ const (
 	// callMargin is what a call may take beside its wait: the coordinator's own limits, and a way to the leader.
 	callMargin  = handleLimit + 15*time.Second
 	roundPause  = 500 * time.Millisecond // between two rounds over all coordinators
+	leastTry    = time.Second            // for one coordinator
 	userAgent   = "drp"
 	contentJSON = "application/json"
 )
@@ -50,9 +51,10 @@ type Client struct {
 }
 
 type endpoint struct {
-	name string // as configured
-	base string
-	http *http.Client
+	name  string // as configured
+	label string // the same, shorter, for a sentence about all of them
+	base  string
+	http  *http.Client
 }
 
 // NewClient makes a client. It connects to nobody yet.
@@ -85,6 +87,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 			return nil, fmt.Errorf("make client: coordinator %q: want https://HOST:PORT or unix:///PATH", name)
 		}
 	}
+	label(c.endpoints)
 	return c, nil
 }
 
@@ -133,11 +136,12 @@ func (c *Client) do(ctx context.Context, k call) error {
 	}
 	giveUp := time.Now().Add(c.cfg.Patience)
 	first := c.index()
+	why := failure{endpoints: c.endpoints, causes: make([]error, len(c.endpoints))}
 	var last error
 	for {
 		for i := range c.endpoints {
 			at := (first + i) % len(c.endpoints)
-			err, next := c.try(ctx, c.endpoints[at], k, body)
+			err, next := c.try(ctx, c.endpoints[at], k, body, c.left(giveUp))
 			if !next {
 				c.stick(first, at, last)
 				return err
@@ -146,22 +150,27 @@ func (c *Client) do(ctx context.Context, k call) error {
 			if last = err; ctx.Err() != nil {
 				return last
 			}
+			why.causes[at] = err
+			if k.method != http.MethodGet && errors.Is(err, orchestrator.ErrUnknownOutcome) {
+				why.unknown = err
+			}
 		}
 		if time.Now().Add(roundPause).After(giveUp) {
-			return c.failed(last)
+			return why.err()
 		}
 		if sleep(ctx, roundPause); ctx.Err() != nil {
-			return c.failed(last)
+			return why.err()
 		}
 	}
 }
 
-// failed says why nobody had an answer.
-func (c *Client) failed(last error) error {
-	if errors.Is(last, ErrNoLeader) || errors.Is(last, orchestrator.ErrNotLeader) || errors.Is(last, orchestrator.ErrUnknownOutcome) {
-		return last
+// left is how long one coordinator may be asked. Zero: as long as it takes. The last ones of a round get a moment even
+// when the first one took all the time.
+func (c *Client) left(giveUp time.Time) time.Duration {
+	if c.cfg.Patience <= 0 {
+		return 0
 	}
-	return fmt.Errorf("%w (asked %d): %w", ErrUnreachable, len(c.endpoints), last)
+	return max(time.Until(giveUp), leastTry)
 }
 
 func (c *Client) stick(first, at int, cause error) {
@@ -173,9 +182,14 @@ func (c *Client) stick(first, at int, cause error) {
 	}
 }
 
-// try asks one coordinator. next means that another one may have an answer.
-func (c *Client) try(ctx context.Context, e endpoint, k call, body []byte) (err error, next bool) {
-	ctx, cancel := context.WithTimeout(ctx, k.wait+callMargin)
+// try asks one coordinator, for at most left (zero: callMargin) beside the wait of a long-poll. next means that another
+// one may have an answer.
+func (c *Client) try(ctx context.Context, e endpoint, k call, body []byte, left time.Duration) (err error, next bool) {
+	limit := callMargin
+	if left > 0 {
+		limit = min(limit, left)
+	}
+	ctx, cancel := context.WithTimeout(ctx, k.wait+limit)
 	defer cancel()
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -191,6 +205,10 @@ func (c *Client) try(ctx context.Context, e endpoint, k call, body []byte) (err 
 	}
 	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set("Accept", contentJSON)
+	if left > 0 {
+		// Somewhat less, so that the coordinator's own word on why there is no leader still comes in time.
+		req.Header.Set(patienceHeader, (left - left/8).String())
+	}
 	if k.in != nil {
 		req.Header.Set("Content-Type", contentJSON)
 	}

@@ -17,11 +17,22 @@ const (
 	leaderLook  = 100 * time.Millisecond // between two looks at who leads
 	maxAnswer   = 64 << 20
 	maxForwards = 2 // times that one request may reach a leader
+	// patienceHeader has how long the client waits for a leader, as a duration. It only shortens the coordinator's own wait.
+	patienceHeader = "Drp-Patience"
 )
+
+func leaderWait(h http.Header, most time.Duration) time.Duration {
+	d, err := time.ParseDuration(h.Get(patienceHeader))
+	if err != nil || d < 0 {
+		return most
+	}
+	return min(d, most)
+}
 
 // toLeader answers here when this coordinator leads, and through the leader otherwise. While nobody leads it waits.
 func (s *Server) toLeader(w http.ResponseWriter, r *http.Request, rt route, who asker, body []byte, next http.HandlerFunc) {
-	giveUp := time.Now().Add(s.cfg.LeaderWait)
+	wait := leaderWait(r.Header, s.cfg.LeaderWait)
+	giveUp := time.Now().Add(wait)
 	reached := 0
 	for {
 		name, ok := s.cfg.Leader()
@@ -55,7 +66,7 @@ func (s *Server) toLeader(w http.ResponseWriter, r *http.Request, rt route, who 
 					writeProblem(w, fmt.Errorf("ask leader %s: %w: %w", name, err, orchestrator.ErrUnknownOutcome))
 					return
 				}
-				giveUp = time.Now().Add(s.cfg.LeaderWait) // it was answering until now; a next one gets its time
+				giveUp = time.Now().Add(wait) // it was answering until now; a next one gets its time
 			}
 		}
 		select {
@@ -65,7 +76,7 @@ func (s *Server) toLeader(w http.ResponseWriter, r *http.Request, rt route, who 
 		case <-time.After(leaderLook):
 		}
 		if time.Now().After(giveUp) {
-			s.log.Warn("no leader for a request", "route", rt.id, "waited", s.cfg.LeaderWait)
+			s.log.Warn("no leader for a request", "route", rt.id, "waited", wait)
 			writeProblem(w, fmt.Errorf("coordinator %s knows of no leader that answers: %w", s.cfg.Name, ErrNoLeader))
 			return
 		}

@@ -100,7 +100,7 @@ func New(cfg Config) (*Server, error) {
 		rt.add(api, rt.operation(), s)
 	}
 	s.spec = api.OpenAPI()
-	s.handler = mux
+	s.handler = withProblems(mux)
 	return s, nil
 }
 

@@ -26,6 +26,7 @@ type Brain struct {
 	Report   *orchestrator.StatusReport
 	Plan     *orchestrator.Plan
 	Finish   func(r *state.Run)            // how a confirmed run ends; nil: well
+	Stuck    bool                          // runs do not get through their second step
 	Hook     func(b *Brain, method string) // called under the lock before each answer
 
 	state *state.State

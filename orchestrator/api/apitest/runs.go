@@ -111,7 +111,7 @@ func (b *Brain) Run(_ context.Context, id state.RunID) (*state.Run, error) {
 		return nil, fmt.Errorf("there is no run %q: %w", id, state.ErrNotFound)
 	}
 	shown := clone(r)
-	if r.Status == state.RunRunning {
+	if r.Status == state.RunRunning && !(b.Stuck && r.Step == 1 && r.Steps[1].Status == state.StepRunning) {
 		b.advance(r)
 	}
 	return shown, nil
