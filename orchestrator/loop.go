@@ -48,7 +48,9 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 		n := o.now(since)
 		if n.at.Sub(told) >= tellEvery {
 			told = n.at
-			go o.config.Peers.TellContacts(ctx, wire.Contacts{Last: n.seen.contacts})
+			go o.config.Peers.TellContacts(ctx, wire.Contacts{Last: n.seen.contacts}, func(name string) {
+				o.observed.coordinator(name, o.config.Clock())
+			})
 		}
 		t.carryOut(ctx, n, decide(n))
 		timer := time.NewTimer(o.config.Tick)

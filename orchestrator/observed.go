@@ -23,6 +23,7 @@ type observed struct {
 	reports  map[state.ServerName]*wire.AgentReport // replaced whole, never changed
 	gateways map[state.SiteName]time.Time
 	workers  map[state.SiteName]time.Time
+	peers    map[string]time.Time       // the other coordinators, by name
 	passes   map[string]wire.PassReport // by the worker's id
 	ready    map[wire.Initialised]bool
 	probes   map[probeKey]wire.ProbeResult
@@ -48,6 +49,7 @@ func (o *observed) reset() {
 	o.reports = map[state.ServerName]*wire.AgentReport{}
 	o.gateways = map[state.SiteName]time.Time{}
 	o.workers = map[state.SiteName]time.Time{}
+	o.peers = map[string]time.Time{}
 	o.passes = map[string]wire.PassReport{}
 	o.ready = map[wire.Initialised]bool{}
 	o.probes = map[probeKey]wire.ProbeResult{}
@@ -65,6 +67,12 @@ func (o *observed) gateway(site state.SiteName, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.gateways[site] = now
+}
+
+func (o *observed) coordinator(name string, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.peers[name] = now
 }
 
 func (o *observed) worker(r wire.WorkerReport, now time.Time) {
@@ -119,6 +127,7 @@ type glance struct {
 	reports  map[state.ServerName]*wire.AgentReport
 	gateways map[state.SiteName]time.Time
 	workers  map[state.SiteName]time.Time
+	peers    map[string]time.Time
 	passes   map[string]wire.PassReport
 	ready    map[wire.Initialised]bool
 	probes   map[probeKey]wire.ProbeResult
@@ -132,6 +141,7 @@ func (o *observed) glance() glance {
 		reports:  maps.Clone(o.reports),
 		gateways: maps.Clone(o.gateways),
 		workers:  maps.Clone(o.workers),
+		peers:    maps.Clone(o.peers),
 		passes:   maps.Clone(o.passes),
 		ready:    maps.Clone(o.ready),
 		probes:   maps.Clone(o.probes),

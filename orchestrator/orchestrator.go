@@ -43,8 +43,9 @@ type Sealer interface {
 type Peers interface {
 	// Probe fetches a check from the given site's coordinator.
 	Probe(ctx context.Context, from state.SiteName, p wire.Probe) (wire.ProbeResult, error)
-	// TellContacts tells every other coordinator when servers were last heard. Best effort.
-	TellContacts(ctx context.Context, c wire.Contacts)
+	// TellContacts tells every other coordinator when servers were last heard. Best effort: heard is called with the name
+	// of each that took it, from any goroutine.
+	TellContacts(ctx context.Context, c wire.Contacts, heard func(name string))
 	// Sites are those that have a coordinator.
 	Sites() []state.SiteName
 }
@@ -88,6 +89,8 @@ type CoordinatorStatus struct {
 	Name string         `json:"name"`
 	Site state.SiteName `json:"site"`
 	Role string         `json:"role"` // leader, follower
+	// LastContact is when it last answered this leader. Zero: not yet.
+	LastContact time.Time `json:"last_contact,omitzero"`
 }
 
 // SiteStatus is one site's data side.

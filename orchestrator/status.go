@@ -20,11 +20,11 @@ func (o *Orchestrator) Status(ctx context.Context) (*StatusReport, error) {
 	leader, _ := o.config.Store.Leader()
 	report := &StatusReport{At: n.at, Cluster: n.view.Cluster(), Leader: leader}
 	for _, c := range o.config.Coordinators {
-		role := "follower"
+		member := CoordinatorStatus{Name: c.Name, Site: c.Site, Role: "follower", LastContact: n.seen.peers[c.Name]}
 		if c.Name == leader {
-			role = "leader"
+			member.Role, member.LastContact = "leader", n.at
 		}
-		report.Coordinators = append(report.Coordinators, CoordinatorStatus{Name: c.Name, Site: c.Site, Role: role})
+		report.Coordinators = append(report.Coordinators, member)
 	}
 	for _, s := range n.view.Sites() {
 		report.Sites = append(report.Sites, SiteStatus{

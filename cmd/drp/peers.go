@@ -19,24 +19,30 @@ import (
 type peers struct {
 	own    state.SiteName
 	self   *orchestrator.Orchestrator
-	others map[state.SiteName][]*api.Client
+	others map[state.SiteName][]peer
 	sites  []state.SiteName
 	log    *slog.Logger
 }
 
+// peer is one other coordinator.
+type peer struct {
+	name   string
+	client *api.Client
+}
+
 func newPeers(c serverConfig, credentials *identity.Credentials, log *slog.Logger) (*peers, error) {
-	p := &peers{own: state.SiteName(c.Site), others: map[state.SiteName][]*api.Client{}, log: log}
-	for _, peer := range c.Peers {
-		p.sites = append(p.sites, state.SiteName(peer.Site))
-		if peer.Name == c.Name {
+	p := &peers{own: state.SiteName(c.Site), others: map[state.SiteName][]peer{}, log: log}
+	for _, member := range c.Peers {
+		site := state.SiteName(member.Site)
+		p.sites = append(p.sites, site)
+		if member.Name == c.Name {
 			continue
 		}
-		client, err := api.NewClient(api.ClientConfig{Coordinators: []string{peer.API}, Credentials: credentials, Logger: log})
+		client, err := api.NewClient(api.ClientConfig{Coordinators: []string{member.API}, Credentials: credentials, Logger: log})
 		if err != nil {
-			return nil, fmt.Errorf("peer %s: %w", peer.Name, err)
+			return nil, fmt.Errorf("peer %s: %w", member.Name, err)
 		}
-		site := state.SiteName(peer.Site)
-		p.others[site] = append(p.others[site], client)
+		p.others[site] = append(p.others[site], peer{member.Name, client})
 	}
 	return p, nil
 }
@@ -51,7 +57,7 @@ func (p *peers) Probe(ctx context.Context, from state.SiteName, ask wire.Probe) 
 	}
 	var last error
 	for _, c := range p.others[from] {
-		r, err := c.Probe(ctx, ask)
+		r, err := c.client.Probe(ctx, ask)
 		if err == nil {
 			return r, nil
 		}
@@ -64,16 +70,18 @@ func (p *peers) Probe(ctx context.Context, from state.SiteName, ask wire.Probe) 
 }
 
 // TellContacts implements orchestrator.Peers.
-func (p *peers) TellContacts(ctx context.Context, contacts wire.Contacts) {
+func (p *peers) TellContacts(ctx context.Context, contacts wire.Contacts, heard func(name string)) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	var group sync.WaitGroup
-	for site, clients := range p.others {
-		for _, c := range clients {
+	for _, list := range p.others {
+		for _, c := range list {
 			group.Go(func() {
-				if err := c.TellContacts(ctx, contacts); err != nil {
-					p.log.Debug("tell contacts", "site", site, "error", err)
+				if err := c.client.TellContacts(ctx, contacts); err != nil {
+					p.log.Debug("tell contacts", "coordinator", c.name, "error", err)
+					return
 				}
+				heard(c.name)
 			})
 		}
 	}

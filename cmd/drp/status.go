@@ -43,9 +43,9 @@ func printStatus(w io.Writer, r *orchestrator.StatusReport, all bool) {
 		cluster = r.Cluster.UUID
 	}
 	fmt.Fprintf(w, "cluster %s, leader %s, %s\n\n", clean(cluster), clean(or(r.Leader)), localTime(r.At))
-	t := newTable("COORDINATOR", "SITE", "ROLE")
+	t := newTable("COORDINATOR", "SITE", "ROLE", "HEARD")
 	for _, c := range r.Coordinators {
-		t.add(c.Name, string(c.Site), c.Role)
+		t.add(c.Name, string(c.Site), c.Role, ago(r.At, c.LastContact))
 	}
 	t.print(w)
 
