@@ -141,7 +141,7 @@ func probes() []attempt {
 		cannot("read the kernel's keys", readable("/proc/keys")),
 		cannot("read other services' environment", readable("/.drp/services.json")),
 		cannot("read the host's shadow", readable("/etc/shadow")),
-		cannot("see the host's root", func() error { _, err := os.Stat("/work"); return err }),
+		cannot("see the host's root", func() error { _, err := os.Stat("/boot"); return err }),
 		cannot("see other homes", func() error {
 			list, err := os.ReadDir("/home")
 			return errors.Join(err, expect(len(list) != 1, "one home"))
