@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -86,8 +85,8 @@ func (o *Orchestrator) AgentSync(ctx context.Context, r wire.AgentReport) (wire.
 	if _, err := o.leading(); err != nil {
 		return wire.AgentDesired{}, err
 	}
-	if o.config.Store.View().Server(r.Server) == nil {
-		return wire.AgentDesired{}, fmt.Errorf("server %q is not in the inventory; add it with drp apply: %w", r.Server, state.ErrNotFound)
+	if _, err := knownServer(o.config.Store.View(), r.Server); err != nil {
+		return wire.AgentDesired{}, err
 	}
 	o.observed.agent(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.AgentDesired, uint64, error) {

@@ -168,6 +168,16 @@ func TestPlanFailover(t *testing.T) {
 	})
 }
 
+// failoverRun is the run that StartRun would record for a plan.
+func (p *platform) failoverRun(id state.RunID, source string, plan *Plan) state.Run {
+	run := state.Run{ID: id, Runbook: "site-loss", Source: source, Parameters: map[string]string{"site": string(plan.Scope.Site)},
+		Created: p.at, Status: state.RunPreparing, PlanHash: plan.Hash}
+	for _, s := range []string{"confirm", "fence", "assign", "rebuild", "verify"} {
+		run.Steps = append(run.Steps, state.RunStep{ID: s, Type: s, Status: state.StepPending})
+	}
+	return run
+}
+
 // failover records a run as StartRun does, and confirms it.
 func (p *platform) failover(source string, scope Scope) state.RunID {
 	p.t.Helper()
@@ -175,11 +185,7 @@ func (p *platform) failover(source string, scope Scope) state.RunID {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	run := state.Run{ID: "r1", Runbook: "site-loss", Source: source, Parameters: map[string]string{"site": string(scope.Site)},
-		Created: p.at, Status: state.RunPreparing, PlanHash: plan.Hash}
-	for _, s := range []string{"confirm", "fence", "assign", "rebuild", "verify"} {
-		run.Steps = append(run.Steps, state.RunStep{ID: s, Type: s, Status: state.StepPending})
-	}
+	run := p.failoverRun("r1", source, plan)
 	p.apply(state.RunCreate, state.RunCreateData{Run: run})
 	p.apply(state.RunAccounts, state.RunAccountsData{Run: run.ID, Accounts: runAccounts(p.now(), run.ID, plan)})
 	p.apply(state.RunUpdate, state.RunUpdateData{Run: run.ID, ExpectStatus: state.StepPending, Status: state.RunRunning, Steps: run.Steps})

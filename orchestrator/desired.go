@@ -19,9 +19,9 @@ type opener func(*state.Repository) (password string, ok bool)
 // not named is left as it is.
 func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.AgentDesired, error) {
 	var d wire.AgentDesired
-	server := v.Server(report.Server)
-	if server == nil {
-		return d, fmt.Errorf("server %q is not in the inventory; add it with drp apply: %w", report.Server, state.ErrNotFound)
+	server, err := knownServer(v, report.Server)
+	if err != nil {
+		return d, err
 	}
 	named := map[state.AccountName]bool{}
 	for _, a := range v.AssignmentsOn(server.Name) {
@@ -58,6 +58,15 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 	}
 	d.Revision = revision(d)
 	return d, nil
+}
+
+// knownServer is the server of an agent that calls: nobody else is told anything, nor counted as heard.
+func knownServer(v *state.View, name state.ServerName) (*state.Server, error) {
+	server := v.Server(name)
+	if server == nil {
+		return nil, fmt.Errorf("server %q is not in the inventory; add it with drp apply: %w", name, state.ErrNotFound)
+	}
+	return server, nil
 }
 
 // repositoryAccess leads through the gateways of the server's own site: a server never talks to another site's.

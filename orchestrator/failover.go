@@ -67,12 +67,12 @@ func scopeServers(v *state.View, scope Scope) ([]*state.Server, error) {
 	case scope.Server != "":
 		s := v.Server(scope.Server)
 		if s == nil {
-			return nil, fmt.Errorf("plan failover: there is no server %q; there are %s: %w", scope.Server, names(v.Servers()), state.ErrNotFound)
+			return nil, fmt.Errorf("plan failover: there is no server %q; there are %s: %w", scope.Server, names(v.Servers(), func(s *state.Server) state.ServerName { return s.Name }), state.ErrNotFound)
 		}
 		return []*state.Server{s}, nil
 	}
 	if v.Site(scope.Site) == nil {
-		return nil, fmt.Errorf("plan failover: there is no site %q; there are %s: %w", scope.Site, names(v.Sites()), state.ErrNotFound)
+		return nil, fmt.Errorf("plan failover: there is no site %q; there are %s: %w", scope.Site, names(v.Sites(), func(s *state.Site) state.SiteName { return s.Name }), state.ErrNotFound)
 	}
 	servers := v.ServersAt(scope.Site)
 	if len(servers) == 0 {
@@ -81,20 +81,25 @@ func scopeServers(v *state.View, scope Scope) ([]*state.Server, error) {
 	return servers, nil
 }
 
-func names[T interface{ *state.Server | *state.Site }](rows []T) string {
-	var list []string
-	for _, r := range rows {
-		switch r := any(r).(type) {
-		case *state.Server:
-			list = append(list, string(r.Name))
-		case *state.Site:
-			list = append(list, string(r.Name))
-		}
-	}
-	if len(list) == 0 {
+// names lists what there is, for a person who typed what there is not.
+func names[R any, N ~string](rows []R, name func(R) N) string {
+	if len(rows) == 0 {
 		return "none"
 	}
-	return strings.Join(list, ", ")
+	list := make([]N, len(rows))
+	for i, r := range rows {
+		list[i] = name(r)
+	}
+	return join(list)
+}
+
+// join is strings.Join for names.
+func join[N ~string](list []N) string {
+	parts := make([]string, len(list))
+	for i, n := range list {
+		parts[i] = string(n)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // whyAlive says why none of these servers counts as lost.

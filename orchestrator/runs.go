@@ -76,7 +76,8 @@ func runStep(n now, r *state.Run) []action {
 	if err != nil {
 		return []action{endStep(n, r, state.StepFailed, err.Error())}
 	}
-	out := do(n, r, bound{spec, arguments, current.Started})
+	s := bound{spec, arguments, current.Started}
+	out := do(n, r, s)
 	if spec.Type != runbooks.Confirm {
 		out.actions = append(out.actions, runAhead(n, r, book)...)
 	}
@@ -85,7 +86,7 @@ func runStep(n now, r *state.Run) []action {
 		return append(out.actions, endStep(n, r, state.StepFailed, out.failed))
 	case out.done:
 		return append(out.actions, endStep(n, r, state.StepDone, out.message))
-	case spec.Timeout > 0 && n.at.Sub(current.Started) > spec.Timeout && !timesOutByAccount(spec.Type):
+	case n.late(s) && !timesOutByAccount(spec.Type):
 		return append(out.actions, endStep(n, r, state.StepFailed, fmt.Sprintf("not done within %s: %s", spec.Timeout, out.message)))
 	case out.message != current.Message || out.waiting != (r.Status == state.RunWaiting):
 		return append(out.actions, sayStep(r, out))

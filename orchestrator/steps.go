@@ -3,7 +3,6 @@ package orchestrator
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"drp/orchestrator/wire"
@@ -21,7 +20,7 @@ func confirmStep(_ now, r *state.Run, _ bound) outcome {
 		for _, w := range r.Down {
 			servers = append(servers, w.Server)
 		}
-		message += ", who says that these servers are down: " + joinServers(servers)
+		message += ", who says that these servers are down: " + join(servers)
 	}
 	return outcome{done: true, message: message}
 }
@@ -71,7 +70,7 @@ func fenceStep(n now, r *state.Run, s bound) outcome {
 		out.done, out.message = true, "nothing runs under the old tokens"
 	case len(unconfirmed) > 0:
 		out.waiting = true
-		out.message = fmt.Sprintf("%s fell silent after the confirmation: confirm that it is down (drp run confirm %s), or bring it back", joinServers(unconfirmed), r.ID)
+		out.message = fmt.Sprintf("%s fell silent after the confirmation: confirm that it is down (drp run confirm %s), or bring it back", join(unconfirmed), r.ID)
 	default:
 		out.message = "waiting for servers to stop what they run"
 	}
@@ -321,12 +320,4 @@ func restoreFilesStep(n now, r *state.Run, s bound) outcome {
 		}
 	}
 	return outcome{failed: fmt.Sprintf("account %s has no snapshot as old as %s at %s", account, at.Format(time.RFC3339), repo.Home.Site)}
-}
-
-func joinServers(list []state.ServerName) string {
-	parts := make([]string, len(list))
-	for i, s := range list {
-		parts[i] = string(s)
-	}
-	return strings.Join(parts, ", ")
 }

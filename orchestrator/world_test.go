@@ -158,11 +158,7 @@ func (w *world) startFailover(site state.SiteName, id int) {
 	if err != nil {
 		return // refused: all answer, or nothing is there
 	}
-	run := state.Run{ID: state.RunID(fmt.Sprintf("r%d", id)), Runbook: "site-loss", Source: siteLoss, Parameters: map[string]string{"site": string(site)},
-		Created: w.at, Status: state.RunPreparing, PlanHash: plan.Hash}
-	for _, s := range []string{"confirm", "fence", "assign", "rebuild", "verify"} {
-		run.Steps = append(run.Steps, state.RunStep{ID: s, Type: s, Status: state.StepPending})
-	}
+	run := w.failoverRun(state.RunID(fmt.Sprintf("r%d", id)), siteLoss, plan)
 	if w.try(state.RunCreate, state.RunCreateData{Run: run}).Err != nil {
 		return
 	}

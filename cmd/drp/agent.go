@@ -8,6 +8,7 @@ import (
 	"drp/orchestrator/agent"
 	"drp/orchestrator/api"
 	"drp/orchestrator/wire"
+	"drp/raftstore/identity"
 )
 
 func newAgentCommand() *cobra.Command {
@@ -20,7 +21,11 @@ func runAgent(ctx context.Context, path string) error {
 		return err
 	}
 	log := newLogger()
-	client, err := leaderClient(c.Coordinators, c.Certificates, log)
+	credentials, err := identity.Load(c.Certificates)
+	if err != nil {
+		return err
+	}
+	client, err := leaderClient(c.Coordinators, credentials, log)
 	if err != nil {
 		return err
 	}

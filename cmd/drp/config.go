@@ -74,11 +74,7 @@ func newLogger() *slog.Logger {
 }
 
 // leaderClient is how agents, gateways and workers reach the leader: by any coordinator, nearest first.
-func leaderClient(coordinators []string, files identity.Files, log *slog.Logger) (*api.Client, error) {
-	credentials, err := identity.Load(files)
-	if err != nil {
-		return nil, err
-	}
+func leaderClient(coordinators []string, credentials *identity.Credentials, log *slog.Logger) (*api.Client, error) {
 	return api.NewClient(api.ClientConfig{Coordinators: coordinators, Credentials: credentials, Logger: log})
 }
 

@@ -42,7 +42,7 @@ func runGateway(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	client, err := leaderClient(c.Coordinators, c.Certificates, log)
+	client, err := leaderClient(c.Coordinators, credentials, log)
 	if err != nil {
 		return err
 	}

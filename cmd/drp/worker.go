@@ -43,7 +43,11 @@ func runWorker(ctx context.Context, path string) error {
 		return err
 	}
 	log := newLogger()
-	client, err := leaderClient(c.Coordinators, c.Certificates, log)
+	credentials, err := identity.Load(c.Certificates)
+	if err != nil {
+		return err
+	}
+	client, err := leaderClient(c.Coordinators, credentials, log)
 	if err != nil {
 		return err
 	}

@@ -139,12 +139,7 @@ func (d *demo) failover(ctx context.Context) error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("drp failover site %s: %w", lost, err)
 	}
-	return d.readRun(ctx)
-}
-
-func (d *demo) readRun(ctx context.Context) error {
-	run, err := d.LastRun(ctx, "site-loss")
-	d.run = run
+	d.run, err = d.LastRun(ctx, "site-loss")
 	return err
 }
 
@@ -194,25 +189,10 @@ func (d *demo) restoreFolder(ctx context.Context) error {
 	if err := os.RemoveAll(filepath.Join(home, folder)); err != nil {
 		return err
 	}
-	cmd := d.Command(ctx, "run", "start", "restore-files", "-p", "account="+account, "-p", "path="+folder, "-p", "at="+d.plan.At.UTC().Format(time.RFC3339))
+	cmd := d.Command(ctx, "run", "start", "restore-files", "-p", "account="+account, "-p", "path="+folder, "-p", "at="+d.plan.At.UTC().Format(time.RFC3339), "--watch")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("account %s: restore %s: %w", account, folder, err)
-	}
-	run, err := d.LastRun(ctx, "restore-files")
-	if err != nil {
-		return err
-	}
-	if err := scenario.Within(ctx, patience, func(ctx context.Context) error {
-		if run, err = d.LastRun(ctx, "restore-files"); err != nil || run.Status.Ended() {
-			return err
-		}
-		return fmt.Errorf("run %s has not ended: %s", run.ID, run.Steps[run.Step].Message)
-	}); err != nil {
-		return err
-	}
-	if run.Status != state.RunDone {
-		return fmt.Errorf("account %s: restore %s: %s", account, folder, run.Error)
 	}
 	restored, err := filepath.Glob(filepath.Join(home, "restored-*"))
 	if err != nil || len(restored) != 1 {

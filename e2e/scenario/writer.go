@@ -14,7 +14,6 @@ import (
 // Entry is one line of a guestbook that the guestbook acknowledged.
 type Entry struct {
 	Text string
-	Sent time.Time // before the request
 	At   time.Time // when the acknowledgement was read
 }
 
@@ -25,7 +24,6 @@ type Writer struct {
 
 	mu      sync.Mutex
 	entries []Entry
-	failed  int
 }
 
 // Write starts a writer whose entries bear a name.
@@ -49,15 +47,12 @@ func (p *Platform) Write(ctx context.Context, address netip.Addr, name string) *
 }
 
 func (w *Writer) write(ctx context.Context, p *Platform, address netip.Addr, text string) {
-	sent := time.Now()
 	err := p.Post(ctx, p.client, address.String(), text)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil {
-		w.failed++
-		return
+	if err == nil {
+		w.entries = append(w.entries, Entry{Text: text, At: time.Now()})
 	}
-	w.entries = append(w.entries, Entry{Text: text, Sent: sent, At: time.Now()})
 }
 
 // Post writes one entry into a guestbook, and returns nil when the guestbook has acknowledged it.
