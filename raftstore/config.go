@@ -26,6 +26,9 @@ type Config struct {
 	// error is logged, and Done and Err tell it.
 	Fatal func(error)
 
+	Disk    Disk    // nil: in Dir
+	Network Network // nil: TCP
+
 	// Memory replaces Dir, Listen, Server and Client in tests.
 	Memory *Memory
 }
@@ -79,6 +82,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Network == nil {
+		c.Network = tcp{}
 	}
 	if c.Fatal == nil {
 		c.Fatal = func(err error) { c.Logger.Error("raft store cannot go on", "error", err) }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
@@ -38,6 +39,37 @@ func openParts(cfg *Config, fail func(error)) (*parts, error) {
 	if cfg.Memory != nil {
 		return cfg.Memory.open(cfg, fail), nil
 	}
+	watch := newWatchdog(cfg.Timers.Stall, fail)
+	logger := newHCLog(cfg.Logger)
+	p, err := openDisk(cfg, logger)
+	if err != nil {
+		return nil, err
+	}
+	p.stable = watchedStable{p.stable, watch}
+	p.logs, err = raft.NewLogCache(logCacheEntries, watchedLogs{p.logs, watch})
+	if err != nil {
+		return nil, errors.Join(err, p.disks.Close())
+	}
+	stream, err := listen(cfg)
+	if err != nil {
+		return nil, errors.Join(err, p.disks.Close())
+	}
+	p.transport = &transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		ServerAddressProvider: addressBook{cfg},
+		Logger:                logger,
+		Stream:                stream,
+		MaxPool:               pooledPerPeer,
+		MaxRPCsInFlight:       1, // hashicorp/raft#612: with more, one refused append wedges a follower for good
+		Timeout:               rpcTimeout,
+	})}
+	return p, nil
+}
+
+// openDisk gives the parts that are on a disk.
+func openDisk(cfg *Config, logger hclog.Logger) (*parts, error) {
+	if d := cfg.Disk; d != nil {
+		return &parts{logs: d, stable: d, snapshots: d, first: markFile{cfg.Dir}, disks: d}, nil
+	}
 	if err := checkDirectory(cfg.Dir); err != nil {
 		return nil, err
 	}
@@ -56,31 +88,11 @@ func openParts(cfg *Config, fail func(error)) (*parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log %s: %w", path, err)
 	}
-	p := &parts{first: markFile{cfg.Dir}, disks: bolt}
-	watch := newWatchdog(cfg.Timers.Stall, fail)
-	p.stable = watchedStable{bolt, watch}
-	logger := newHCLog(cfg.Logger)
-	p.logs, err = raft.NewLogCache(logCacheEntries, watchedLogs{bolt, watch})
-	if err != nil {
-		return nil, errors.Join(err, bolt.Close())
-	}
-	p.snapshots, err = raft.NewFileSnapshotStoreWithLogger(cfg.Dir, retainSnapshots, logger)
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, retainSnapshots, logger)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open snapshots in %s: %w", cfg.Dir, err), bolt.Close())
 	}
-	stream, err := listen(cfg)
-	if err != nil {
-		return nil, errors.Join(err, bolt.Close())
-	}
-	p.transport = &transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		ServerAddressProvider: addressBook{cfg},
-		Logger:                logger,
-		Stream:                stream,
-		MaxPool:               pooledPerPeer,
-		MaxRPCsInFlight:       1, // hashicorp/raft#612: with more, one refused append wedges a follower for good
-		Timeout:               rpcTimeout,
-	})}
-	return p, nil
+	return &parts{logs: bolt, stable: bolt, snapshots: snapshots, first: markFile{cfg.Dir}, disks: bolt}, nil
 }
 
 // addressBook gives the addresses of the configuration file, so that a coordinator can move without a command in

@@ -44,9 +44,9 @@ func (address) Network() string  { return "tcp" }
 func (a address) String() string { return string(a) }
 
 func listen(cfg *Config) (*stream, error) {
-	l, err := net.Listen("tcp", cfg.Listen)
+	l, err := cfg.Network.Listen(cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen for coordinators: %w", err)
+		return nil, err
 	}
 	self, _ := cfg.peer(cfg.Name)
 	s := &stream{
@@ -145,9 +145,11 @@ func (s *stream) Accept() (net.Conn, error) {
 
 // Dial connects to a peer, whose certificate has to be a coordinator's.
 func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	raw, err := (&net.Dialer{Timeout: timeout}).DialContext(s.ctx, "tcp", string(to))
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
+	defer cancel()
+	raw, err := s.cfg.Network.Dial(ctx, string(to))
 	if err != nil {
-		return nil, fmt.Errorf("dial coordinator: %w", err)
+		return nil, err
 	}
 	conn := tls.Client(raw, s.client)
 	if err := s.shake(s.ctx, conn, timeout); err != nil {
