@@ -14,9 +14,12 @@ import (
 func TestTry(t *testing.T) {
 	p := newPlatform()
 	b := time.Now()
+	bc, _ := os.Create("/tmp/w7-build.pprof")
+	pprof.StartCPUProfile(bc)
 	if err := p.build(); err != nil {
 		t.Fatal(err)
 	}
+	pprof.StopCPUProfile()
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
-
-	memdb "github.com/hashicorp/go-memdb"
 )
 
 // How many entries of the audit trail the state holds. Entries that are in a store may leave once there are more than
@@ -78,7 +76,7 @@ func (c *change) auditEntry(index uint64, cmd Command, result Result) *AuditEntr
 }
 
 // extend adds the entry of one command, and lets at most two old ones go: no single Apply pays for many.
-func (h *AuditHead) extend(txn *memdb.Txn, e *AuditEntry) {
+func (h *AuditHead) extend(txn *transaction, e *AuditEntry) {
 	h.Seq++
 	e.Seq = h.Seq
 	e.Hash = e.Chain(h.Hash)
@@ -112,14 +110,14 @@ func (v *View) AuditHead() AuditHead {
 
 // Audit returns the entries from seq on, oldest first, and no more than limit.
 func (v *View) Audit(from uint64, limit int) []*AuditEntry {
-	it, err := v.txn.LowerBound(auditTable.name, "id", auditKey(from))
 	var list []*AuditEntry
-	if err != nil {
-		return auditTable.collect(it, err)
+	if limit <= 0 {
+		return nil
 	}
-	for row := it.Next(); row != nil && len(list) < limit; row = it.Next() {
+	v.txn.from(v.txn.db.first[auditTable.name], auditKey(from), func(_ string, row any) bool {
 		list = append(list, row.(*AuditEntry))
-	}
+		return len(list) < limit
+	})
 	return list
 }
 

@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/bits"
-
-	memdb "github.com/hashicorp/go-memdb"
 )
 
 // Digest is a SHA-256, or a sum of them. As text it is 64 hexadecimal digits.
@@ -72,21 +70,21 @@ func digestOfEncoded(table string, row []byte) Digest {
 	return d
 }
 
-// after is the digest when the changes of a transaction that tracks them have been made.
-func (d Digest) after(changes memdb.Changes) (Digest, error) {
+// after is the digest when the changes of a transaction have been made.
+func (d Digest) after(changes []rowChange) (Digest, error) {
 	for _, c := range changes {
-		if c.Table == progressTable.name {
+		if c.table == progressTable.name {
 			continue
 		}
-		if c.Before != nil {
-			row, err := digestOfRow(c.Table, c.Before)
+		if c.before != nil {
+			row, err := digestOfRow(c.table, c.before)
 			if err != nil {
 				return d, err
 			}
 			d.subtract(row)
 		}
-		if c.After != nil {
-			row, err := digestOfRow(c.Table, c.After)
+		if c.after != nil {
+			row, err := digestOfRow(c.table, c.after)
 			if err != nil {
 				return d, err
 			}

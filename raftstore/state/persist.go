@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	memdb "github.com/hashicorp/go-memdb"
 )
 
 // A persisted state is JSON, one value a line: the format, each row with its table, and at the end the number of rows.
@@ -87,8 +85,7 @@ func (s *State) read(lines *json.Decoder) error {
 	for _, t := range allTables() {
 		tables[t.title()] = t
 	}
-	txn := s.db.Txn(true)
-	defer txn.Abort()
+	txn := s.db.write()
 	var digest Digest
 	for count := 0; ; count++ {
 		var line persistedRow
@@ -102,7 +99,7 @@ func (s *State) read(lines *json.Decoder) error {
 			if err := acceptDigest(txn, header.Format, digest); err != nil {
 				return err
 			}
-			txn.Commit()
+			txn.commit()
 			return nil
 		}
 		t, ok := tables[line.Table]
@@ -128,7 +125,7 @@ func (s *State) read(lines *json.Decoder) error {
 // ErrDigest: a snapshot's rows are not those that were written.
 var ErrDigest = errors.New("the rows do not give the digest that was written with them")
 
-func acceptDigest(txn *memdb.Txn, format int, rows Digest) error {
+func acceptDigest(txn *transaction, format int, rows Digest) error {
 	p := progressOf(txn)
 	if format == withoutDigest {
 		p.Digest = rows

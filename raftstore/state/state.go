@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"io"
 	"time"
-
-	memdb "github.com/hashicorp/go-memdb"
 )
 
 // State is what Raft replicates. One goroutine applies; any number read views meanwhile.
 type State struct {
-	db *memdb.MemDB
+	db *database
 	// answers is how many of them are kept for retries. It is part of what Apply does: all nodes have the same.
 	answers int
 }
@@ -28,26 +26,17 @@ type progress struct {
 
 // New returns the state before the first command.
 func New() *State {
-	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
-	for _, t := range allTables() {
-		schema.Tables[t.title()] = t.schema()
-	}
-	db, err := memdb.NewMemDB(schema)
-	if err != nil {
-		panic("state: build tables: " + err.Error()) // the schema is written in this package
-	}
-	return &State{db: db, answers: rememberedAnswers}
+	return &State{db: newDatabase(allTables()), answers: rememberedAnswers}
 }
 
 // View returns the state as it is now. It is cheap and stays as it is.
 func (s *State) View() *View {
-	moment := s.db.Snapshot()
-	return &View{txn: moment.Txn(false), db: moment}
+	return &View{txn: s.db.read()}
 }
 
 // change is one command being applied. Nothing of it is seen before it was accepted as a whole.
 type change struct {
-	*memdb.Txn
+	Txn      *transaction
 	at       time.Time
 	by       string
 	progress *progress // as it will be after this command
@@ -150,9 +139,7 @@ func (s *State) Apply(index uint64, cmd Command) (Result, error) {
 	if !ok {
 		return Result{}, &UnknownCommandError{Name: cmd.Name}
 	}
-	txn := s.begin()
-	defer func() { txn.Abort() }() // nothing after a commit
-
+	txn := s.db.write()
 	next := progressOf(txn)
 	next.Index = index
 	if first := appliedTable.get(txn, cmd.ID); first != nil {
@@ -161,7 +148,7 @@ func (s *State) Apply(index uint64, cmd Command) (Result, error) {
 			return Result{}, err
 		}
 		progressTable.put(txn, &next)
-		txn.Commit()
+		txn.commit()
 		return result, nil
 	}
 
@@ -176,8 +163,7 @@ func (s *State) Apply(index uint64, cmd Command) (Result, error) {
 		if !errors.As(err, &refused) {
 			return Result{}, fmt.Errorf("apply %s %s at %d: %w", cmd.Name, cmd.ID, index, err)
 		}
-		txn.Abort()
-		txn = s.begin()
+		txn = s.db.write() // nothing of the other one was seen
 		next = progressOf(txn)
 		next.Index = index
 		result = Result{Err: refused}
@@ -186,22 +172,15 @@ func (s *State) Apply(index uint64, cmd Command) (Result, error) {
 		return Result{}, err
 	}
 	next.Audit.extend(txn, c.auditEntry(index, cmd, result))
-	if next.Digest, err = next.Digest.after(txn.Changes()); err != nil {
+	if next.Digest, err = next.Digest.after(txn.changes); err != nil {
 		return Result{}, fmt.Errorf("apply %s %s at %d: %w", cmd.Name, cmd.ID, index, err)
 	}
 	progressTable.put(txn, &next)
-	txn.Commit()
+	txn.commit()
 	return result, nil
 }
 
-// begin a transaction that knows its changes.
-func (s *State) begin() *memdb.Txn {
-	txn := s.db.Txn(true)
-	txn.TrackChanges()
-	return txn
-}
-
-func progressOf(txn *memdb.Txn) progress {
+func progressOf(txn *transaction) progress {
 	if p := progressTable.get(txn, ""); p != nil {
 		return *p
 	}
