@@ -59,7 +59,7 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 			all = append(all, Alarm{Kind: alarmSilent, Member: m.Name, Since: m.LastContact, Message: m.Problem})
 		}
 	}
-	if q := quorumOf(members); q.Voters > 0 && q.Survives < 1 && q.Voters > 1 {
+	if q := QuorumOf(members); q.Voters > 0 && q.Survives < 1 && q.Voters > 1 {
 		all = append(all, Alarm{Kind: alarmQuorum, Message: q.String()})
 	}
 	if c := n.view.Cluster(); c != nil && c.Held != nil {

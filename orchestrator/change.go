@@ -34,7 +34,7 @@ func (o *Orchestrator) Join(ctx context.Context, by string, r JoinRequest) ([]st
 	if err := r.against(members); err != nil {
 		return nil, fmt.Errorf("join %s: %w: %w", r.Name, err, ErrRefused)
 	}
-	row := state.Member{Name: r.Name, Site: string(r.Site), Raft: r.Address, API: r.API, Recipient: r.Recipient}
+	row := state.Member{Name: r.Name, Site: r.Site, Raft: r.Address, API: r.API, Recipient: r.Recipient}
 	before := view.Member(r.Name)
 	if before == nil || *before != row {
 		if _, err := o.propose(ctx, by, state.MemberSet, state.MemberSetData{Member: row}); err != nil {
@@ -44,11 +44,11 @@ func (o *Orchestrator) Join(ctx context.Context, by string, r JoinRequest) ([]st
 	if err := o.config.Membership.Add(ctx, r.Name, r.Address); err != nil {
 		return nil, o.undoJoin(ctx, by, r.Name, before, members, fmt.Errorf("join %s: %w", r.Name, err))
 	}
-	q := quorumOf(members)
+	q := QuorumOf(members)
 	if m := find(members, r.Name); m == nil || !m.Votes() {
 		q = newQuorum(q.Voters+1, q.Answering+1)
 	}
-	return q.warnings(), nil
+	return q.Warnings(), nil
 }
 
 // undoJoin takes the record back of a coordinator that certainly was not added, and that was not known before.
@@ -119,11 +119,7 @@ func (o *Orchestrator) PlanRemoval(ctx context.Context, name string) (*RemovalPl
 	if err != nil {
 		return nil, err
 	}
-	m := find(members, name)
-	if m == nil {
-		return nil, unknownMember(name, members)
-	}
-	return planRemoval(members, *m), nil
+	return RemovalOf(members, name)
 }
 
 // RemoveMember removes a coordinator if that still means what the plan said. The leader makes another one lead first, and
@@ -133,18 +129,17 @@ func (o *Orchestrator) RemoveMember(ctx context.Context, by, name, planHash stri
 	if err != nil {
 		return err
 	}
-	m := find(members, name)
-	if m == nil {
-		return unknownMember(name, members)
+	plan, err := RemovalOf(members, name)
+	if err != nil {
+		return err
 	}
-	plan := planRemoval(members, *m)
 	switch {
 	case plan.Refused != "":
 		return fmt.Errorf("remove %s: %s: %w", name, plan.Refused, ErrRefused)
-	case m.Role == RoleUnfinished:
+	case plan.Role == RoleUnfinished:
 	case plan.Hash != planHash:
 		return fmt.Errorf("remove %s: who votes, or who of them answers, is not as in the plan that was shown; look at it again: %w", name, ErrRefused)
-	case m.Role == RoleLeader:
+	case plan.Role == RoleLeader:
 		return o.stepAside(ctx, name)
 	default:
 		if err := o.note(ctx, by, "remove coordinator", name, plan.After.String()); err != nil {

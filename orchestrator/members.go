@@ -87,9 +87,9 @@ type Alarm struct {
 
 // Verification says whether all coordinators hold the same state.
 type Verification struct {
-	Index uint64         `json:"index"` // of the log, where they were compared
-	Nodes []NodeDigest   `json:"nodes"`
-	At    time.Time      `json:"at"`
+	Index uint64       `json:"index"` // of the log, where they were compared
+	Nodes []NodeDigest `json:"nodes"`
+	At    time.Time    `json:"at"`
 }
 
 // NodeDigest is one coordinator's state at that index.
@@ -100,7 +100,6 @@ type NodeDigest struct {
 	// Problem is why it was not compared, or how it differs.
 	Problem string `json:"problem,omitempty"`
 }
-
 
 // Stale is the state as one coordinator knows it, given only to who asked for it: it may lack what others have.
 type Stale struct {
@@ -135,11 +134,11 @@ type MembersAPI interface {
 	RemoveMember(ctx context.Context, by, name, planHash string) error
 	// Transfer makes another voter the leader, and answers with its name (leader).
 	Transfer(ctx context.Context, by, to string) (string, error)
-	SnapshotLog(ctx context.Context, by string) error                   // (leader)
+	SnapshotLog(ctx context.Context, by string) error                    // (leader)
 	VerifyMembers(ctx context.Context, by string) (*Verification, error) // (leader)
 	// Acquainted says what any coordinator knows of a name: for one who is about to start with an empty disk.
 	Acquainted(name string) Acquaintance
-	ReadStale() (Stale, error)                 // any coordinator
+	ReadStale() (Stale, error)                  // any coordinator
 	StaleStatus(s Stale) (*StatusReport, error) // any coordinator
 }
 
@@ -182,13 +181,13 @@ func (o *Orchestrator) members(v *state.View, now time.Time) []Member {
 		m.Behind = furthest - m.Last
 		m.Answers = m.Quarantined == "" && !m.LastContact.IsZero() && now.Sub(m.LastContact) <= memberSilentAfter
 		known := o.recorded(v, m.Name)
-		m.Site, m.API, m.Recipient = state.SiteName(known.Site), known.API, known.Recipient
+		m.Site, m.API, m.Recipient = known.Site, known.API, known.Recipient
 		m.Problem = m.problem(now)
 	}
 	for _, row := range v.Members() {
 		if !slices.ContainsFunc(all, func(m Member) bool { return m.Name == row.Name }) {
 			all = append(all, Member{
-				Name: row.Name, Site: state.SiteName(row.Site), Address: row.Raft, API: row.API, Recipient: row.Recipient, Role: RoleUnfinished,
+				Name: row.Name, Site: row.Site, Address: row.Raft, API: row.API, Recipient: row.Recipient, Role: RoleUnfinished,
 				Problem: "it is recorded and no member: its join or its removal was broken off; give that command again",
 			})
 		}
@@ -240,8 +239,8 @@ func (o *Orchestrator) Members() (*MembersReport, error) {
 	now := o.config.Clock()
 	leader, _ := o.config.Store.Leader()
 	r := &MembersReport{At: now, From: o.config.Name, Leader: leader, Members: o.members(o.config.Store.View(), now)}
-	r.Quorum = quorumOf(r.Members)
-	r.Warnings = r.Quorum.warnings()
+	r.Quorum = QuorumOf(r.Members)
+	r.Warnings = r.Quorum.Warnings()
 	return r, nil
 }
 

@@ -52,10 +52,10 @@ type Peers interface {
 
 // Config is what an Orchestrator stands on. Zero fields get working defaults.
 type Config struct {
-	Name         string              // of this coordinator
-	Cluster      string              // its UUID, as the certificates carry it
-	Site         state.SiteName      // where it is
-	Coordinators []state.Member      // of the configuration file
+	Name         string         // of this coordinator
+	Cluster      string         // its UUID, as the certificates carry it
+	Site         state.SiteName // where it is
+	Coordinators []state.Member // of the configuration file
 	Store        Store
 	Membership   Membership
 	Sealer       Sealer

@@ -22,7 +22,8 @@ func newQuorum(voters, answering int) Quorum {
 	return Quorum{Voters: voters, Needed: needed, Answering: answering, Survives: answering - needed}
 }
 
-func quorumOf(members []Member) Quorum {
+// QuorumOf counts the voters among members.
+func QuorumOf(members []Member) Quorum {
 	voters, answering := 0, 0
 	for _, m := range members {
 		if m.Votes() {
@@ -50,7 +51,8 @@ func (q Quorum) survival() string {
 	return "the failure of " + count(q.Survives, "more") + " is survived"
 }
 
-func (q Quorum) warnings() []string {
+// Warnings say what is wrong with the numbers.
+func (q Quorum) Warnings() []string {
 	var all []string
 	if q.Voters > 0 && q.Voters%2 == 0 {
 		all = append(all, fmt.Sprintf("the number of voters is even: %d survive no more failures than %d do, and there is one more that can fail; add or remove one",
@@ -85,10 +87,14 @@ type RemovalPlan struct {
 	Hash string `json:"hash"`
 }
 
-// planRemoval is pure. members are all, as the leader sees them; one of them has the name.
-func planRemoval(members []Member, leaving Member) *RemovalPlan {
+// RemovalOf says what a removal means, given all members as the leader sees them.
+func RemovalOf(members []Member, name string) (*RemovalPlan, error) {
+	leaving := find(members, name)
+	if leaving == nil {
+		return nil, unknownMember(name, members)
+	}
 	rest := slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.Name == leaving.Name })
-	p := &RemovalPlan{Name: leaving.Name, Role: leaving.Role, Before: quorumOf(members), After: quorumOf(rest), Hash: removalHash(members, leaving.Name)}
+	p := &RemovalPlan{Name: leaving.Name, Role: leaving.Role, Before: QuorumOf(members), After: QuorumOf(rest), Hash: removalHash(members, leaving.Name)}
 	var silent []string
 	for _, m := range rest {
 		if m.Votes() && !m.Answers {
@@ -106,7 +112,7 @@ func planRemoval(members []Member, leaving Member) *RemovalPlan {
 		p.Doubts = append(p.Doubts, fmt.Sprintf("%s answers, and %s %s silent: is that not the one to remove?", leaving.Name, strings.Join(silent, ", "), isAre(silent)))
 	}
 	if leaving.Votes() {
-		if w := p.After.warnings(); len(w) > 0 {
+		if w := p.After.Warnings(); len(w) > 0 {
 			p.Consequences = append(p.Consequences, w...)
 		}
 	}
@@ -118,7 +124,7 @@ func planRemoval(members []Member, leaving Member) *RemovalPlan {
 		fmt.Sprintf("its certificate stays good until it expires: revoke it (drp ca revoke coordinator %s)", leaving.Name),
 		fmt.Sprintf("its machine must never be started again with its old directory, nor from a copy of it: it would ask for votes under the name of %s. "+
 			"Empty the directory before the machine is used again, and give it a new name", leaving.Name))
-	return p
+	return p, nil
 }
 
 func isAre(subjects []string) string {
