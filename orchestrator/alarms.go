@@ -8,8 +8,8 @@ import (
 
 // Kinds of alarms that are seen here; package raftstore has its own.
 const (
-	alarmSilent     = "member-silent"
-	alarmUnfinished = "member-unfinished"
+	alarmSilent     = "silent" // as the store has it, where that has not seen it yet
+	alarmUnfinished = "unfinished"
 	alarmQuorum     = "quorum"
 	alarmHeld       = "held"
 )

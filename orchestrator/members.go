@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +15,7 @@ import (
 // alone and is ErrNotLeader elsewhere; what it would never do safely is ErrRefused.
 type Membership interface {
 	// Members are those of Raft's own configuration, with what this coordinator knows of each: Name, Address, Role, Level,
-	// Last, Applied, LastContact, HealthySince, Clock and Quarantined are set.
+	// Last, Applied, LastContact, HealthySince, Clock, Quarantined and DiskFull are set.
 	Members() []Member
 	// Add makes a coordinator a non-voter. It becomes a voter when it has been healthy for a while, by itself.
 	Add(ctx context.Context, name, address string) error
@@ -26,7 +27,8 @@ type Membership interface {
 	// Verify compares the state of all members at one index.
 	Verify(ctx context.Context) (*Verification, error)
 	Alarms() []Alarm
-	// ReadStale is the state as this coordinator knows it, and how long ago it last heard from a leader. It needs nobody.
+	// ReadStale is the state as this coordinator knows it: whatever was acknowledged longer than age ago is in it. It needs
+	// nobody.
 	ReadStale() (v *state.View, age time.Duration, err error)
 }
 
@@ -59,8 +61,9 @@ type Member struct {
 	HealthySince time.Time     `json:"healthy_since,omitzero"`
 	Clock        time.Duration `json:"clock"` // its clock − that of the one who answers
 	Quarantined  string        `json:"quarantined,omitempty"`
-	Answers      bool          `json:"answers"`           // heard of late, and not quarantined
-	Problem      string        `json:"problem,omitempty"` // for a person; empty: none
+	DiskFull     string        `json:"disk_full,omitempty"` // it takes nothing new
+	Answers      bool          `json:"answers"`             // heard of late, and not quarantined
+	Problem      string        `json:"problem,omitempty"`   // for a person; empty: none
 }
 
 // Votes reports whether the member counts for a majority.
@@ -110,8 +113,11 @@ type Stale struct {
 // StaleMark goes with everything that was read so.
 type StaleMark struct {
 	From string        `json:"from"`
-	Age  time.Duration `json:"age"` // since that coordinator last heard from a leader; nanoseconds
+	Age  time.Duration `json:"age"` // whatever was acknowledged longer ago is in it; nanoseconds
 }
+
+// AgeUnknown is that of the state of a coordinator that has heard no leader since it started.
+const AgeUnknown = time.Duration(math.MaxInt64)
 
 // JoinRequest adds a coordinator whose directory is prepared.
 type JoinRequest struct {
@@ -217,6 +223,8 @@ func (m Member) problem(now time.Time) string {
 	switch {
 	case m.Quarantined != "":
 		return "quarantined: " + m.Quarantined
+	case m.DiskFull != "":
+		return m.DiskFull
 	case m.LastContact.IsZero():
 		return "it was never heard by the one who answers"
 	case !m.Answers:

@@ -387,7 +387,7 @@ func TestOrchestrator_Alarms(t *testing.T) {
 	for _, a := range report.Alarms {
 		kinds = append(kinds, a.Kind+" "+a.Member)
 	}
-	if want := []string{"quorum ", "member-silent par3-c", "clock par2-c"}; !slices.Equal(kinds, want) {
+	if want := []string{"quorum ", "silent par3-c", "clock par2-c"}; !slices.Equal(kinds, want) {
 		t.Errorf("got alarms %q, want %q", kinds, want)
 	}
 	roles := map[string]string{}

@@ -112,9 +112,7 @@ func RemovalOf(members []Member, name string) (*RemovalPlan, error) {
 		p.Doubts = append(p.Doubts, fmt.Sprintf("%s answers, and %s %s silent: is that not the one to remove?", leaving.Name, strings.Join(silent, ", "), isAre(silent)))
 	}
 	if leaving.Votes() {
-		if w := p.After.Warnings(); len(w) > 0 {
-			p.Consequences = append(p.Consequences, w...)
-		}
+		p.Consequences = append(p.Consequences, p.After.Warnings()...)
 	}
 	if leaving.Role == RoleLeader {
 		p.Consequences = append(p.Consequences, leaving.Name+" leads: another voter is made the leader first, by itself")

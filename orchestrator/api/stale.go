@@ -14,8 +14,9 @@ import (
 // quorum. It is given only to a request that asks for it, and the answer always bears these headers.
 const (
 	staleQuery      = "stale"
-	headerStaleAge  = "Drp-Stale-Age" // since this coordinator last heard from a leader, such as 3.5s
+	headerStaleAge  = "Drp-Stale-Age" // whatever was acknowledged longer ago is in it, such as 3.5s; or unknown
 	headerStaleFrom = "Drp-Stale-From"
+	ageUnknown      = "unknown" // that coordinator has heard no leader since it started
 )
 
 type staleKey struct{}
@@ -50,8 +51,12 @@ func (s *Server) serveStale(w http.ResponseWriter, r *http.Request, rt route, ne
 		writeProblem(w, err)
 		return
 	}
-	s.log.Info("stale answer", "route", rt.id, "caller", callerOf(r.Context()).String(), "age", stale.Mark.Age)
-	w.Header().Set(headerStaleAge, stale.Mark.Age.String())
+	age := stale.Mark.Age.String()
+	if stale.Mark.Age == orchestrator.AgeUnknown {
+		age = ageUnknown
+	}
+	s.log.Info("stale answer", "route", rt.id, "caller", callerOf(r.Context()).String(), "age", age)
+	w.Header().Set(headerStaleAge, age)
 	w.Header().Set(headerStaleFrom, stale.Mark.From)
 	next(w, r.WithContext(context.WithValue(r.Context(), staleKey{}, stale)))
 }
@@ -59,6 +64,9 @@ func (s *Server) serveStale(w http.ResponseWriter, r *http.Request, rt route, ne
 func readStaleMark(h http.Header) (*orchestrator.StaleMark, error) {
 	if h.Get(headerStaleAge) == "" {
 		return nil, nil
+	}
+	if h.Get(headerStaleAge) == ageUnknown {
+		return &orchestrator.StaleMark{From: h.Get(headerStaleFrom), Age: orchestrator.AgeUnknown}, nil
 	}
 	age, err := time.ParseDuration(h.Get(headerStaleAge))
 	if err != nil {

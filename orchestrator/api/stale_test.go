@@ -124,3 +124,16 @@ func TestClient_Stale(t *testing.T) {
 		t.Errorf("runs: got %v, want %v", err, state.ErrInvalid)
 	}
 }
+
+func TestStaleMark_unknownAge(t *testing.T) {
+	r := newRig(t, "par1-c")
+	r.nodes[0].brain.Set(func(b *apitest.Brain) { b.Cluster.Name, b.Cluster.StaleAge = "par1-c", orchestrator.AgeUnknown })
+	var mark orchestrator.StaleMark
+	client := r.client(t, identity.Operator, "claire").Stale(func(m orchestrator.StaleMark) { mark = m })
+	if _, err := client.Sites(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := (orchestrator.StaleMark{From: "par1-c", Age: orchestrator.AgeUnknown}); mark != want {
+		t.Errorf("got %+v, want %+v", mark, want)
+	}
+}
