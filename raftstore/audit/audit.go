@@ -29,12 +29,10 @@ const maxLine = 1 << 20
 
 // Header is a segment's first line.
 type Header struct {
-	Format  string `json:"format"`
-	Cluster string `json:"cluster"` // UUID
-	// Incarnation of the cluster when this was written. A higher one began with a recovery, and its trail counts.
-	Incarnation uint64       `json:"incarnation"`
-	First       uint64       `json:"first"`    // number of the first entry
-	Previous    state.Digest `json:"previous"` // hash of the entry before the first; zero before entry 1
+	Format   string       `json:"format"`
+	Cluster  string       `json:"cluster"`  // UUID
+	First    uint64       `json:"first"`    // number of the first entry
+	Previous state.Digest `json:"previous"` // hash of the entry before the first; zero before entry 1
 }
 
 // trailer is a segment's last line.

@@ -45,7 +45,7 @@ type Segment struct {
 // Scan reads one segment line by line, and gives each entry to visit once it is known to follow the one before. An error
 // of visit's ends it. What is wrong with the text is a *Fault. Its memory is bounded, whatever it reads.
 func Scan(r io.Reader, visit func(*state.AuditEntry) error) (Segment, error) {
-	s := scanner{lines: bufio.NewReaderSize(r, maxLine), sum: sha256.New()}
+	s := scanner{lines: bufio.NewReaderSize(r, 8<<10), sum: sha256.New()}
 	if err := s.header(); err != nil {
 		return s.seg, err
 	}
@@ -59,6 +59,7 @@ func Scan(r io.Reader, visit func(*state.AuditEntry) error) (Segment, error) {
 
 type scanner struct {
 	lines *bufio.Reader
+	long  []byte // a line that does not fit into the reader
 	line  int
 	sum   hash.Hash // of all lines before the present one
 	seg   Segment
@@ -72,11 +73,20 @@ func (s *scanner) fault(seq uint64, format string, args ...any) *Fault {
 func (s *scanner) read(want string) ([]byte, error) {
 	s.line++
 	line, err := s.lines.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		s.long = s.long[:0]
+		for errors.Is(err, bufio.ErrBufferFull) && len(s.long) <= maxLine {
+			s.long = append(s.long, line...)
+			line, err = s.lines.ReadSlice('\n')
+		}
+		s.long = append(s.long, line...)
+		line = s.long
+	}
 	switch {
+	case len(line) > maxLine:
+		return nil, s.fault(0, "it has more than %d bytes, which no line of an audit trail has", maxLine)
 	case err == nil:
 		return line, nil
-	case errors.Is(err, bufio.ErrBufferFull):
-		return nil, s.fault(0, "it has more than %d bytes, which no line of an audit trail has", maxLine)
 	case errors.Is(err, io.EOF) && len(line) == 0:
 		return nil, s.fault(0, "the file ends here, before %s: its end was cut off", want)
 	case errors.Is(err, io.EOF):

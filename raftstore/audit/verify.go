@@ -27,11 +27,8 @@ type Report struct {
 	Lost        []Lost // what recoveries of the cluster could not save
 }
 
-// Lost are entries of an incarnation that the next one does not have: it began with an older state.
-type Lost struct {
-	Incarnation   uint64
-	From, Through uint64
-}
+// Lost are entries that there were and that a recovery of the cluster did not have: it began with an older state.
+type Lost struct{ From, Through uint64 }
 
 // Verify reads one segment to its end. With checkpoints, at least one has to lie on it, and each that can has to.
 func Verify(r io.Reader, checkpoints ...Checkpoint) (Report, error) {
@@ -155,10 +152,9 @@ func readOverlaps(all []*part, wanted map[uint64]bool) error {
 
 // trail is what files hold together.
 type trail struct {
-	report      Report
-	incarnation uint64
-	parts       []*part
-	recoveries  []uint64
+	report     Report
+	parts      []*part
+	recoveries []uint64
 }
 
 // at is the hash of an entry where it is known.
@@ -171,139 +167,130 @@ func (t *trail) at(seq uint64) (state.Digest, *part) {
 	return state.Digest{}, nil
 }
 
-// join makes one trail of all parts: first those of each incarnation, then, from the newest incarnation back, the trail
-// that each one went on from.
-func join(all []*part) (*trail, error) {
-	byIncarnation := map[uint64][]*part{}
-	for _, p := range all {
-		byIncarnation[p.Incarnation] = append(byIncarnation[p.Incarnation], p)
+// meeting is where two trails were compared.
+type meeting struct {
+	agreed, differ uint64 // the last entry that both have alike, the first in which they differ; noEntry: there is none
+	mine, other    *part  // that differ
+}
+
+const noEntry = ^uint64(0)
+
+func (t *trail) meet(parts ...*part) meeting {
+	m := meeting{agreed: noEntry, differ: noEntry}
+	for _, p := range parts {
+		for seq, h := range p.at {
+			mine, q := t.at(seq)
+			switch {
+			case q == nil:
+			case mine == h && (m.agreed == noEntry || seq > m.agreed):
+				m.agreed = seq
+			case mine != h && (m.differ == noEntry || seq < m.differ):
+				m.differ, m.mine, m.other = seq, q, p
+			}
+		}
 	}
+	return m
+}
+
+// join makes one trail of all parts. There are several while a recovery of the cluster is among them: what came after the
+// state that it began with was lost, and is another trail.
+func join(all []*part) (*trail, error) {
+	slices.SortFunc(all, func(a, b *part) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(b.Last, a.Last)) })
 	var trails []*trail
-	for incarnation, parts := range byIncarnation {
-		t, err := chain(incarnation, parts)
+	for _, p := range all {
+		if reached := furthest(trails); len(trails) > 0 && p.First > reached+1 {
+			return nil, &Fault{File: p.file.Name, Seq: reached + 1, What: fmt.Sprintf("entries %d to %d are missing: no file holds them", reached+1, p.First-1)}
+		}
+		taken := false
+		for _, t := range trails {
+			if m := t.meet(p); m.agreed != noEntry && m.differ == noEntry {
+				t.add(p)
+				taken = true
+				break
+			}
+		}
+		if !taken {
+			t := &trail{report: Report{Cluster: p.Cluster, First: p.First, Last: p.First - 1, Head: p.Previous}}
+			t.add(p)
+			trails = append(trails, t)
+		}
+	}
+	return newest(trails)
+}
+
+func furthest(trails []*trail) uint64 {
+	var last uint64
+	for _, t := range trails {
+		last = max(last, t.report.Last)
+	}
+	return last
+}
+
+func (t *trail) add(p *part) {
+	t.parts = append(t.parts, p)
+	t.recoveries = append(t.recoveries, p.recoveries...)
+	if p.Last > t.report.Last {
+		t.report.Last, t.report.Head = p.Last, p.Head
+	}
+}
+
+// newest finds the trail that went on from all others, and what they had that it lost.
+func newest(trails []*trail) (*trail, error) {
+	main := trails[0]
+	for _, t := range trails[1:] {
+		after, err := wentOn(main, t)
 		if err != nil {
 			return nil, err
 		}
-		trails = append(trails, t)
+		main = after
 	}
-	slices.SortFunc(trails, func(a, b *trail) int { return cmp.Compare(b.incarnation, a.incarnation) })
-	main := trails[0]
-	for _, older := range trails[1:] {
-		if err := main.goesOnFrom(older); err != nil {
-			return nil, err
+	for _, t := range trails {
+		if t == main {
+			continue
 		}
+		if after, err := wentOn(main, t); err != nil || after != main {
+			return nil, errors.Join(err, &Fault{What: "the files hold trails of which none went on from all others"})
+		}
+		agreed := main.meet(t.parts...).agreed
+		main.report.First = min(main.report.First, t.report.First)
+		main.report.Lost = append(main.report.Lost, Lost{agreed + 1, t.report.Last})
+		for _, p := range t.parts {
+			maps.DeleteFunc(p.at, func(seq uint64, _ state.Digest) bool { return seq > agreed }) // no part of the trail
+		}
+		main.parts = append(main.parts, t.parts...)
+		main.recoveries = append(main.recoveries, slices.DeleteFunc(t.recoveries, func(r uint64) bool { return r > agreed })...)
 	}
 	main.report.Entries = main.report.Last - main.report.First + 1
 	return main, nil
 }
 
-// chain puts the parts of one incarnation in order.
-func chain(incarnation uint64, parts []*part) (*trail, error) {
-	slices.SortFunc(parts, func(a, b *part) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(b.Last, a.Last)) })
-	t := &trail{incarnation: incarnation, report: Report{
-		Cluster: parts[0].Cluster, First: parts[0].First, Last: parts[0].Last, Head: parts[0].Head}}
-	for _, p := range parts {
-		if p.First > t.report.Last+1 {
-			return nil, missing(t.report.Last+1, p.First-1, p)
-		}
-		if err := t.agrees(p); err != nil {
-			return nil, err
-		}
-		t.parts = append(t.parts, p)
-		t.recoveries = append(t.recoveries, p.recoveries...)
-		if p.Last > t.report.Last {
-			t.report.Last, t.report.Head = p.Last, p.Head
+// wentOn says which of two trails began with a recovery where they part.
+func wentOn(a, b *trail) (*trail, error) {
+	m := a.meet(b.parts...)
+	if m.agreed != noEntry && (m.differ == noEntry || m.agreed < m.differ) {
+		first, second := slices.Contains(a.recoveries, m.agreed+1), slices.Contains(b.recoveries, m.agreed+1)
+		switch {
+		case first && !second:
+			return a, nil
+		case second && !first:
+			return b, nil
+		case first && second:
+			return nil, &Fault{Seq: m.agreed + 1, What: fmt.Sprintf(
+				"the cluster was recovered here twice, in %s and in %s: two clusters went on from the same state", a.name(), b.name())}
 		}
 	}
-	slices.Sort(t.recoveries)
-	t.recoveries = slices.Compact(t.recoveries)
-	return t, nil
+	if m.differ == noEntry {
+		return nil, &Fault{What: fmt.Sprintf("%s and %s do not join", a.name(), b.name())}
+	}
+	return nil, &Fault{File: m.other.file.Name, Seq: m.differ, What: fmt.Sprintf(
+		"up to this entry it differs from %s, and no recovery of the cluster is recorded where they part: one of the two was changed", m.mine.file.Name)}
 }
 
-func missing(from, through uint64, next *part) error {
-	return &Fault{File: next.file.Name, Seq: from, What: fmt.Sprintf("entries %d to %d are missing: no file holds them", from, through)}
-}
-
-// agrees holds a part to the hashes that the others have for the same entries.
-func (t *trail) agrees(p *part) error {
-	for _, seq := range edgesOf(p) {
-		if h, other := t.at(seq); other != nil && h != p.at[seq] {
-			return differs(seq, p, other)
-		}
-	}
-	return nil
-}
-
-func edgesOf(p *part) []uint64 {
-	edges := make([]uint64, 0, len(p.at))
-	for seq := range p.at {
-		edges = append(edges, seq)
-	}
-	slices.Sort(edges)
-	return edges
-}
-
-func differs(seq uint64, p, other *part) error {
-	return &Fault{File: p.file.Name, Seq: seq, What: fmt.Sprintf("up to here it differs from %s: one of the two was changed", other.file.Name)}
-}
-
-// goesOnFrom joins an older incarnation's trail. The two may part only at a recovery: what the older one has from there on
-// was lost with it.
-func (t *trail) goesOnFrom(older *trail) error {
-	if older.report.Last+1 < t.report.First {
-		return missing(older.report.Last+1, t.report.First-1, t.parts[0])
-	}
-	if older.report.First > t.report.Last {
-		return &Fault{File: older.parts[0].file.Name, Seq: older.report.First, What: fmt.Sprintf(
-			"it begins after the end of incarnation %d, which went on from incarnation %d: files are missing", t.incarnation, older.incarnation)}
-	}
-	var agreed uint64 // the last entry that both have, and alike
-	parted := false
-	for _, p := range older.parts {
-		for _, seq := range edgesOf(p) {
-			h, other := t.at(seq)
-			switch {
-			case other == nil:
-			case h == p.at[seq]:
-				agreed = max(agreed, seq)
-			case slices.ContainsFunc(t.recoveries, func(r uint64) bool { return r <= seq && older.has(r-1, t) }):
-				parted = true
-			default:
-				return differs(seq, p, other)
-			}
-		}
-	}
-	if past := older.report.Last > t.report.Last; parted || past {
-		if !slices.Contains(t.recoveries, agreed+1) {
-			return &Fault{Seq: agreed + 1, What: fmt.Sprintf(
-				"incarnations %d and %d part here, and no recovery of the cluster is recorded here: one of the two was changed", older.incarnation, t.incarnation)}
-		}
-		t.report.Lost = append(t.report.Lost, Lost{older.incarnation, agreed + 1, older.report.Last})
-	}
-	if older.report.First < t.report.First {
-		t.report.First = older.report.First
-	}
-	for _, p := range older.parts {
-		if older.report.Last > agreed && (parted || older.report.Last > t.report.Last) {
-			maps.DeleteFunc(p.at, func(seq uint64, _ state.Digest) bool { return seq > agreed }) // lost: no part of the trail
-		}
-	}
-	t.parts = append(t.parts, older.parts...)
-	t.recoveries = append(t.recoveries, older.recoveries...)
-	return nil
-}
-
-// has reports whether both trails have this entry, and alike.
-func (t *trail) has(seq uint64, other *trail) bool {
-	mine, p := t.at(seq)
-	theirs, q := other.at(seq)
-	return p != nil && q != nil && mine == theirs
-}
+func (t *trail) name() string { return t.parts[len(t.parts)-1].file.Name }
 
 // hold holds the trail to signed words on it.
 func (t *trail) hold(checkpoints []Checkpoint) error {
-	var matched uint64 // incarnation of the newest checkpoint that lies on it
-	var wrong []Checkpoint
+	var right, wrong []Checkpoint
 	for _, c := range checkpoints {
 		fault := func(format string, args ...any) error {
 			return &Fault{Seq: c.Seq, What: fmt.Sprintf(format, args...)}
@@ -316,19 +303,18 @@ func (t *trail) hold(checkpoints []Checkpoint) error {
 		case c.Seq < t.report.First-1: // nothing is said about what is not here
 		case p == nil || h != c.Hash:
 			wrong = append(wrong, c)
-		case c.Incarnation > t.incarnation:
-			return fault("its checkpoint is of incarnation %d, and the header says %d: the header was changed", c.Incarnation, t.incarnation)
 		default:
-			t.report.Checkpoints++
-			matched = max(matched, c.Incarnation)
+			right = append(right, c)
 		}
 	}
 	for _, c := range wrong {
 		// After a recovery from an older state, word was given of entries that are lost. That counts only when a coordinator
 		// of the newer incarnation has given its word on this trail.
-		recovered := slices.ContainsFunc(t.recoveries, func(r uint64) bool { return r <= c.Seq })
+		vouched := slices.ContainsFunc(t.recoveries, func(r uint64) bool {
+			return r <= c.Seq && slices.ContainsFunc(right, func(n Checkpoint) bool { return n.Incarnation > c.Incarnation && n.Seq >= r })
+		})
 		switch {
-		case recovered && c.Incarnation < matched:
+		case vouched:
 			t.lost(c)
 		case c.Seq > t.report.Last:
 			return &Fault{Seq: t.report.Last + 1, What: fmt.Sprintf("the trail ends before it, and there is a checkpoint of entry %d: its end was cut off", c.Seq)}
@@ -336,24 +322,25 @@ func (t *trail) hold(checkpoints []Checkpoint) error {
 			return &Fault{Seq: c.Seq, What: fmt.Sprintf("its hash is not that of the checkpoint signed at %s: the trail was written anew from some entry up to this one on", c.At.Format("2006-01-02T15:04:05Z07:00"))}
 		}
 	}
-	if len(checkpoints) > 0 && t.report.Checkpoints == 0 {
+	t.report.Checkpoints = len(right)
+	if len(checkpoints) > 0 && len(right) == 0 {
 		return &Fault{What: "none of the checkpoints is of an entry that is here: they say nothing about this trail"}
 	}
 	return nil
 }
 
-// lost notes that a checkpoint speaks of entries that a recovery could not save.
+// lost notes that a checkpoint speaks of entries that a recovery did not have.
 func (t *trail) lost(c Checkpoint) {
+	from := uint64(1)
+	for _, r := range t.recoveries {
+		if r <= c.Seq {
+			from = max(from, r)
+		}
+	}
 	for _, l := range t.report.Lost {
-		if l.Incarnation == c.Incarnation && l.Through >= c.Seq {
+		if l.From <= from && c.Seq <= l.Through {
 			return
 		}
 	}
-	from := c.Seq
-	for _, r := range t.recoveries {
-		if r <= c.Seq {
-			from = r
-		}
-	}
-	t.report.Lost = append(t.report.Lost, Lost{c.Incarnation, from, c.Seq})
+	t.report.Lost = append(t.report.Lost, Lost{from, c.Seq})
 }
