@@ -69,13 +69,20 @@ func (d *database) write() *transaction {
 	}
 }
 
+// fill makes a transaction for the first rows of an empty database. It keeps no changes: they are everything.
+func (d *database) fill() *transaction {
+	t := d.write()
+	t.changed = nil
+	return t
+}
+
 // transaction reads and writes one version.
 type transaction struct {
 	*version
 	db      *database
 	own     []bool // which trees are this transaction's alone; nil: it only reads
 	changes []rowChange
-	changed map[rowKey]int // index into changes
+	changed map[rowKey]int // index into changes; nil: none are kept
 }
 
 type rowKey struct{ table, key string }
@@ -121,6 +128,9 @@ func (t *transaction) prefixed(tree int, prefix string, yield func(row any) bool
 
 // note keeps what became of a row, for the digest. Of several changes the first before and the last after count.
 func (t *transaction) note(table, key string, before, after any) {
+	if t.changed == nil {
+		return
+	}
 	at, again := t.changed[rowKey{table, key}]
 	if !again {
 		t.changed[rowKey{table, key}] = len(t.changes)

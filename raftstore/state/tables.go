@@ -98,7 +98,8 @@ type storedTable interface {
 	title() string
 	indexes() int
 	rows(txn *transaction) func(yield func(any) bool)
-	load(txn *transaction, row json.RawMessage) (any, error)
+	decode(row json.RawMessage) (any, error)
+	insert(txn *transaction, row any)
 }
 
 // allTables in the order in which Persist writes them. New ones go to the end.
@@ -116,11 +117,12 @@ func (t table[T]) rows(txn *transaction) func(yield func(any) bool) {
 	return func(yield func(any) bool) { txn.prefixed(txn.db.first[t.name], "", yield) }
 }
 
-func (t table[T]) load(txn *transaction, data json.RawMessage) (any, error) {
+func (t table[T]) decode(data json.RawMessage) (any, error) {
 	row := new(T)
 	if err := decodeStrict(data, row); err != nil {
 		return nil, fmt.Errorf("decode row of %s: %w", t.name, err)
 	}
-	t.put(txn, row)
 	return row, nil
 }
+
+func (t table[T]) insert(txn *transaction, row any) { t.put(txn, row.(*T)) }
