@@ -74,7 +74,9 @@ func (p *platform) build() error {
 	return nil
 }
 
-func serverName(i int) state.ServerName { return state.ServerName(fmt.Sprintf("par%d-s%03d", 1+i%2, i)) }
+func serverName(i int) state.ServerName {
+	return state.ServerName(fmt.Sprintf("par%d-s%03d", 1+i%2, i))
+}
 
 func accountName(i int) state.AccountName { return state.AccountName(fmt.Sprintf("customer-%06d", i)) }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,7 +30,8 @@ type trial struct {
 	crowd   *crowd
 	health  []*api.Client // one for each coordinator
 
-	leaders []string
+	mu      sync.Mutex
+	leaders []string      // one after the other, as far as most coordinators agreed
 	worst   time.Duration // from the end of a fault to the next acknowledged write
 }
 
@@ -43,8 +45,6 @@ type outcome struct {
 	ops, acked, leaders int
 	worst               time.Duration
 	verdict             verdict
-	faults              int
-	errors              map[string]int
 }
 
 // runTrial does one run of about this length. Its error means that the run could not be carried out, or that the
@@ -60,7 +60,7 @@ func runTrial(ctx context.Context, k kind, seed uint64, length time.Duration, pr
 	if err := t.torment(ctx, length); err != nil {
 		return outcome{}, errors.Join(err, fmt.Errorf("what the clients saw: %v", t.crowd.errors), t.cluster.Logs())
 	}
-	o := outcome{leaders: len(t.leaders), worst: t.worst, verdict: t.history.check(), errors: t.crowd.errors}
+	o := outcome{leaders: len(t.leaders), worst: t.worst, verdict: t.history.check()}
 	o.ops, o.acked = t.history.counts()
 	end, err := t.inspect(ctx)
 	o.verdict.violations = append(o.verdict.violations, end...)
@@ -138,11 +138,19 @@ func (t *trial) close() {
 func (t *trial) torment(ctx context.Context, length time.Duration) error {
 	t.crowd.start(ctx, t.seed)
 	defer t.crowd.halt()
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for t.wait(watching, time.Second) {
+			t.leader()
+		}
+	})
+	defer func() { stop(); watch.Wait() }()
 	until := time.Now().Add(length)
 	if err := t.recovered(ctx); err != nil {
 		return err
 	}
-	for n := 1; ; n++ {
+	for n := 1; ctx.Err() == nil; n++ {
 		t.wait(ctx, between(t.random, 300*time.Millisecond, 1500*time.Millisecond))
 		if err := t.kind.hurt(ctx, t); err != nil {
 			return fmt.Errorf("fault %d: %w", n, err)
@@ -153,9 +161,10 @@ func (t *trial) torment(ctx context.Context, length time.Duration) error {
 		}
 		t.worst = max(t.worst, time.Since(began))
 		if time.Now().After(until) {
-			return ctx.Err()
+			break
 		}
 	}
+	return ctx.Err()
 }
 
 // recovered waits for a write that is acknowledged from now on.
@@ -169,7 +178,6 @@ func (t *trial) recovered(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	t.leader()
 	return nil
 }
 
@@ -205,6 +213,8 @@ func (t *trial) leader() (int, bool) {
 	delete(votes, "")
 	for i, n := range t.cluster.Nodes {
 		if votes[n.Name()] > len(t.health)/2 {
+			t.mu.Lock()
+			defer t.mu.Unlock()
 			if len(t.leaders) == 0 || t.leaders[len(t.leaders)-1] != n.Name() {
 				t.leaders = append(t.leaders, n.Name())
 			}
