@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"drp/raftstore"
@@ -188,14 +189,20 @@ func settle(s side) error {
 	return nil
 }
 
-// round commits with so many clients for so long, and returns how many commits a second that were.
-func (s side) round(clients int, length time.Duration, next *atomic.Uint64) (float64, error) {
+// rate is what one round gave.
+type rate struct {
+	commits float64 // a second
+	cpu     float64 // microseconds of processor time for each commit, on all three members and the clients
+}
+
+// round commits with so many clients for so long.
+func (s side) round(clients int, length time.Duration, next *atomic.Uint64) (rate, error) {
 	var (
 		done    atomic.Int64
 		group   sync.WaitGroup
 		failure atomic.Pointer[error]
 	)
-	began := time.Now()
+	began, cpu := time.Now(), processorTime()
 	for range clients {
 		group.Go(func() {
 			for time.Since(began) < length && failure.Load() == nil {
@@ -209,9 +216,19 @@ func (s side) round(clients int, length time.Duration, next *atomic.Uint64) (flo
 	}
 	group.Wait()
 	if err := failure.Load(); err != nil {
-		return 0, fmt.Errorf("commit on the %s side: %w", s.name, *err)
+		return rate{}, fmt.Errorf("commit on the %s side: %w", s.name, *err)
 	}
-	return float64(done.Load()) / time.Since(began).Seconds(), nil
+	commits := float64(done.Load())
+	return rate{commits / time.Since(began).Seconds(), float64((processorTime()-cpu).Microseconds()) / commits}, nil
+}
+
+// processorTime that this process has used.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0 // it only informs
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // throughput holds the two against each other, in short rounds by turns: what else the machine does hits both.
@@ -230,28 +247,32 @@ func throughput(ctx context.Context, dir string, pairs int, length time.Duration
 func measurePairs(p *pairOfClusters, pairs int, length time.Duration, say func(verdict)) error {
 	var next atomic.Uint64
 	for _, clients := range []int{1, 64, 256} {
-		var ours, theirs, ratios []float64
+		rates := map[string][]rate{}
+		var ratios []float64
 		for n := range pairs + 1 {
 			both := []side{p.drp, p.bare}
 			if n%2 == 1 {
 				both[0], both[1] = both[1], both[0]
 			}
-			rate := map[string]float64{}
+			now := map[string]rate{}
 			for _, s := range both {
 				r, err := s.round(clients, length, &next)
 				if err != nil {
 					return err
 				}
-				rate[s.name] = r
+				now[s.name] = r
 			}
 			if n == 0 {
 				continue // to warm up
 			}
-			ours, theirs, ratios = append(ours, rate["drp"]), append(theirs, rate["bare"]), append(ratios, rate["drp"]/rate["bare"])
+			for name, r := range now {
+				rates[name] = append(rates[name], r)
+			}
+			ratios = append(ratios, now["drp"].commits/now["bare"].commits)
 		}
-		v := verdict{
-			text: fmt.Sprintf("commits-%d drp=%.0f/s bare=%.0f/s ratio=%.2f", clients, median(ours), median(theirs), median(ratios)),
-		}
+		ours, theirs := middle(rates["drp"]), middle(rates["bare"])
+		v := verdict{text: fmt.Sprintf("commits-%d drp=%.0f/s bare=%.0f/s ratio=%.2f cpu=%.0fµs/%.0fµs",
+			clients, ours.commits, theirs.commits, median(ratios), ours.cpu, theirs.cpu)}
 		if clients == 64 {
 			v.limit, v.ok = fmt.Sprintf("%.2f", leastRatio), median(ratios) >= leastRatio
 		}
@@ -261,3 +282,11 @@ func measurePairs(p *pairOfClusters, pairs int, length time.Duration, say func(v
 }
 
 const leastRatio = 0.85
+
+func middle(list []rate) rate {
+	var commits, cpu []float64
+	for _, r := range list {
+		commits, cpu = append(commits, r.commits), append(cpu, r.cpu)
+	}
+	return rate{median(commits), median(cpu)}
+}

@@ -67,8 +67,8 @@ func TestKinds(t *testing.T) {
 			if r.Violations > 0 || r.Unknown > 0 {
 				t.Errorf("got %d violations and %d unknown, want none: %s", r.Violations, r.Unknown, r.Detail)
 			}
-			if r.Ops < 100 { // an account was read at the end alone, or hardly more
-				t.Errorf("got %d operations, want at least 100", r.Ops)
+			if r.Ops <= accounts { // those are read at the end
+				t.Errorf("got %d operations, want more than the reads at the end", r.Ops)
 			}
 		})
 	}
