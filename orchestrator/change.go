@@ -182,7 +182,8 @@ func (o *Orchestrator) Transfer(ctx context.Context, by, to string) (string, err
 			return "", fmt.Errorf("transfer to %s: %w", to, err)
 		}
 	}
-	if err := o.note(ctx, by, "transfer leadership", to, "from "+o.config.Name); err != nil {
+	// One that can write nothing more can still give the leadership to another.
+	if err := o.note(ctx, by, "transfer leadership", to, "from "+o.config.Name); err != nil && !errors.Is(err, ErrReadOnly) {
 		return "", fmt.Errorf("transfer: %w", err)
 	}
 	if err := o.config.Membership.Transfer(ctx, to); err != nil {
@@ -269,8 +270,13 @@ func (o *Orchestrator) changing(ctx context.Context) (*state.View, []Member, err
 	return view, o.members(view, o.config.Clock()), nil
 }
 
-// note commits to the record what is about to be done and is no command of its own.
+// note commits to the record what is about to be done and is no command of its own. While a member is too old to know such
+// entries it is in this coordinator's log alone.
 func (o *Orchestrator) note(ctx context.Context, by, action, subject, detail string) error {
+	o.log.Info(action, "by", by, "subject", subject, "detail", detail)
+	if o.config.Store.View().Level() < state.LevelOf(state.AuditNote) {
+		return nil
+	}
 	_, err := o.propose(ctx, by, state.AuditNote, state.AuditNoteData{Action: action, Subject: subject, Detail: detail})
 	return err
 }
