@@ -103,9 +103,9 @@ func (r JoinRequest) against(members []Member) error {
 			return fmt.Errorf("%s is a member already, at %s. A new machine gets a new name: join it under that, and then remove %s. "+
 				"Under one name two machines would have two votes", m.Name, m.Address, m.Name)
 		case m.Name != r.Name && m.Address == r.Address:
-			return fmt.Errorf("%s is the address of %s", r.Address, m.Name)
+			return fmt.Errorf("%s is the address of %s; if that one is gone for good, remove it first", r.Address, m.Name)
 		case m.Name != r.Name && m.API == r.API:
-			return fmt.Errorf("%s is the API of %s", r.API, m.Name)
+			return fmt.Errorf("%s is the API of %s; if that one is gone for good, remove it first", r.API, m.Name)
 		case m.Name != r.Name && m.Recipient == r.Recipient:
 			return fmt.Errorf("its age key is that of %s: each coordinator has its own, or the removal of one would not shut it out", m.Name)
 		}
