@@ -107,7 +107,7 @@ func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator
 
 func (c serverConfig) store(credentials *identity.Credentials, log *slog.Logger, stop context.CancelCauseFunc) raftstore.Config {
 	config := raftstore.Config{
-		Name: c.Name, Dir: c.Data, Listen: c.Raft, Logger: log, Fatal: stop,
+		Name: c.Name, Dir: c.Data, Listen: c.Raft, Cluster: credentials.Identity().Cluster, Logger: log, Fatal: stop,
 		Server: credentials.Server(identity.Coordinator), Client: credentials.Client(identity.Coordinator),
 	}
 	for _, p := range c.Peers {
