@@ -189,9 +189,13 @@ func slow(ctx context.Context, t *trial) error {
 	return nil
 }
 
-// hung makes a disk wait for longer than its coordinator may lead.
+// hung makes a disk wait for longer than its coordinator may lead. It is the leader's, where somebody leads.
 func hung(ctx context.Context, t *trial) error {
-	return t.hold(ctx, []int{t.victim()}, between(t.random, 22*time.Second, 26*time.Second))
+	victim, ok := t.leader()
+	if !ok {
+		victim = t.victim()
+	}
+	return t.hold(ctx, []int{victim}, between(t.random, 22*time.Second, 26*time.Second))
 }
 
 func (t *trial) hold(ctx context.Context, some []int, d time.Duration) error {

@@ -244,7 +244,38 @@ func (t *trial) inspect(ctx context.Context) ([]string, error) {
 	if v := t.history.check(); len(v.violations) > 0 {
 		wrong = append(wrong, "at the end: "+strings.Join(v.violations, " "))
 	}
+	if err := t.compare(ctx, person, &wrong); err != nil {
+		return wrong, err
+	}
 	return wrong, t.inspectNodes(ctx, &wrong)
+}
+
+// compare waits until all coordinators have been compared, and holds that their states are the same.
+func (t *trial) compare(ctx context.Context, person *api.Client, wrong *[]string) error {
+	for {
+		v, err := person.VerifyMembers(ctx)
+		compared := 0
+		if err == nil {
+			if !v.Recomputed {
+				*wrong = append(*wrong, "a digest is not that of its rows")
+			}
+			for _, n := range v.Nodes {
+				if n.Digest != "" {
+					compared++
+				}
+				if n.Digest != "" && !n.Same {
+					*wrong = append(*wrong, fmt.Sprintf("%s has another state at %d: %s", n.Name, v.Index, n.Problem))
+				}
+			}
+			if compared == t.kind.nodes || len(*wrong) > 0 {
+				return nil
+			}
+			err = fmt.Errorf("%d of %d coordinators compared: %+v", compared, t.kind.nodes, v.Nodes)
+		}
+		if !t.wait(ctx, 200*time.Millisecond) {
+			return fmt.Errorf("compare states: %w", err)
+		}
+	}
 }
 
 // inspectNodes asks each coordinator for itself: what it knows of tokens is its own state.
