@@ -219,7 +219,7 @@ func (s side) round(clients int, length time.Duration, next *atomic.Uint64) (rat
 		return rate{}, fmt.Errorf("commit on the %s side: %w", s.name, *err)
 	}
 	commits := float64(done.Load())
-	return rate{commits / time.Since(began).Seconds(), float64((processorTime()-cpu).Microseconds()) / commits}, nil
+	return rate{commits / time.Since(began).Seconds(), float64((processorTime() - cpu).Microseconds()) / commits}, nil
 }
 
 // processorTime that this process has used.

@@ -98,6 +98,46 @@ func (w *crowd) start(ctx context.Context, seed uint64) {
 	for i := range clients {
 		w.running.Go(func() { w.work(ctx, i, rand.New(rand.NewPCG(seed, uint64(i)+1000))) })
 	}
+	for i := range w.nodes {
+		w.running.Go(func() { w.look(ctx, i, rand.New(rand.NewPCG(seed, uint64(i)+2000))) })
+	}
+}
+
+const (
+	lookEvery    = 100 * time.Millisecond
+	lookPatience = 8 * time.Second
+	looksAtOnce  = 60
+)
+
+// look reads from one coordinator again and again, without waiting for the last answer: one that was stopped finds
+// questions that were asked after others went on without it.
+func (w *crowd) look(ctx context.Context, node int, r *rand.Rand) {
+	client, err := w.cluster.Operator(fmt.Sprintf("looker%d", node), lookPatience, node)
+	if err != nil {
+		w.note(err)
+		return
+	}
+	defer client.Close()
+	var looks sync.WaitGroup
+	defer looks.Wait()
+	slots := make(chan struct{}, looksAtOnce)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(lookEvery):
+		}
+		account := accountName(r.IntN(accounts))
+		select {
+		case slots <- struct{}{}:
+		default:
+			continue
+		}
+		looks.Go(func() {
+			defer func() { <-slots }()
+			w.read(ctx, client, clients+1+node, account)
+		})
+	}
 }
 
 // halt ends the clients; what they had under way has an unknown outcome.
