@@ -29,7 +29,8 @@ const (
 	trailLook    = 5 * time.Second
 	trailWithin  = time.Minute // for one object at one site
 	trailRetry   = time.Minute
-	trailBehind  = 100 // objects that a site lacks, brought to it between two looks
+	trailCatchUp = 5 * time.Minute // between two tries to bring to a site what it lacks
+	trailBehind  = 100             // objects that a site lacks, brought to it between two looks
 
 	// One segment has to be read as a whole to be carried from site to site.
 	segmentEntries = 5_000
@@ -42,8 +43,8 @@ const (
 // what is exported already stands in the state.
 type exporter struct {
 	*Orchestrator
-	last   time.Time               // of the last export that went well
-	rest   time.Time               // none is tried before
+	last   time.Time // of the last export that went well
+	rest   rests
 	behind map[state.SiteName]bool // sites that may lack something
 }
 
@@ -78,27 +79,35 @@ func storeSites(v *state.View) []state.SiteName {
 	return sites
 }
 
+// rests keep what has failed from being tried at each look: until when.
+type rests struct{ export, catchUp time.Time }
+
+// over reports whether a rest has ended. A clock that stepped back must not make it a long one.
+func over(until, now time.Time, length time.Duration) bool {
+	return !now.Before(until) || until.Sub(now) > length
+}
+
 func (e *exporter) look(ctx context.Context) {
 	now := e.config.Clock()
-	if now.Before(e.rest) && e.rest.Sub(now) <= trailRetry { // a clock that stepped back must not silence us
-		return
-	}
-	for e.due(e.config.Store.View(), now) && ctx.Err() == nil {
+	for over(e.rest.export, now, trailRetry) && e.due(e.config.Store.View(), now) && ctx.Err() == nil {
 		if err := e.export(ctx); err != nil {
 			if ctx.Err() == nil {
 				e.log.Error("export audit trail; its entries stay with the coordinators", "error", err)
 			}
-			e.rest = now.Add(trailRetry)
+			e.rest.export = now.Add(trailRetry)
 			return
 		}
 		e.last = now
+	}
+	if !over(e.rest.catchUp, now, trailCatchUp) {
+		return
 	}
 	for site := range e.behind {
 		done, err := e.catchUp(ctx, site)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			e.log.Warn("bring the audit trail to a store that lacks some of it", "site", site, "error", err)
-			e.rest = now.Add(trailRetry)
+			e.log.Warn("bring to a store what it may lack of the audit trail", "site", site, "error", err)
+			e.rest.catchUp = now.Add(trailCatchUp)
 		case done:
 			delete(e.behind, site)
 		}
