@@ -11,7 +11,7 @@ import (
 )
 
 // ErrNotRecorded: what was asked for has to leave an entry in the audit trail first, and that could not be committed.
-var ErrNotRecorded = errors.New("nothing is shown that is not recorded")
+var ErrNotRecorded = errors.New("nothing is shown that is not recorded in the audit trail")
 
 // recordAgain is how long one entry stands for the same person's doing the same.
 const recordAgain = time.Minute
@@ -29,7 +29,7 @@ func (o *Orchestrator) Record(ctx context.Context, by string, n state.AuditNoteD
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("record %q of %s in the audit trail: %w: %w", n.Action, by, ErrNotRecorded, err)
+		return fmt.Errorf("record %q of %s: %w: %w", n.Action, by, ErrNotRecorded, err)
 	}
 	return nil
 }
