@@ -337,7 +337,7 @@ func genuine(cluster, name string, body []byte) error {
 // Limits beyond which a person has to hear that the trail is not exported: well before anything is dropped.
 const (
 	trailLate     = 30 * time.Minute
-	trailCrowding = 20_000
+	trailCrowding = 3 * trailEntries
 )
 
 // trailTrouble says what is wrong with the export of the audit trail, and since when. Empty: nothing.
