@@ -70,18 +70,19 @@ func (p *peers) Probe(ctx context.Context, from state.SiteName, ask wire.Probe) 
 }
 
 // TellContacts implements orchestrator.Peers.
-func (p *peers) TellContacts(ctx context.Context, contacts wire.Contacts, heard func(name string)) {
+func (p *peers) TellContacts(ctx context.Context, contacts wire.Contacts, heard func(name string, said wire.Introduction)) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	var group sync.WaitGroup
 	for _, list := range p.others {
 		for _, c := range list {
 			group.Go(func() {
-				if err := c.client.TellContacts(ctx, contacts); err != nil {
+				said, err := c.client.TellContacts(ctx, contacts)
+				if err != nil {
 					p.log.Debug("tell contacts", "coordinator", c.name, "error", err)
 					return
 				}
-				heard(c.name)
+				heard(c.name, said)
 			})
 		}
 	}

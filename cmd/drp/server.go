@@ -36,6 +36,8 @@ type peerConfig struct {
 	Site string `yaml:"site"`
 	Raft string `yaml:"raft"`
 	API  string `yaml:"api"`
+	// Recipient is its age recipient. With that of each peer the rest of Recipients is known to be the offline ones.
+	Recipient string `yaml:"recipient"`
 }
 
 func newServerCommand() *cobra.Command {
@@ -80,8 +82,11 @@ func runServer(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	sealer, err := sealing.Load(c.AgeIdentity, c.Recipients)
+	keyring, err := sealing.Load(c.AgeIdentity)
 	if err != nil {
+		return err
+	}
+	if _, err := sealing.ParseRecipients(c.Recipients); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
@@ -96,7 +101,7 @@ func runServer(ctx context.Context, path string) error {
 	}
 	brain := orchestrator.New(orchestrator.Config{
 		Name: c.Name, Cluster: credentials.Identity().Cluster, Site: state.SiteName(c.Site), Coordinators: c.members(),
-		Store: leaderStore{store}, Sealer: sealer, Peers: peers, Logger: log,
+		Store: leaderStore{store}, Sealer: keyring, Recipients: c.Recipients, Peers: peers, Logger: log,
 	})
 	peers.self = brain
 	err = serve(ctx, c, brain, store, credentials, log)
@@ -145,10 +150,10 @@ func (c serverConfig) store(credentials *identity.Credentials, log *slog.Logger,
 	return config
 }
 
-func (c serverConfig) members() []orchestrator.CoordinatorStatus {
-	var members []orchestrator.CoordinatorStatus
+func (c serverConfig) members() []state.Member {
+	var members []state.Member
 	for _, p := range c.Peers {
-		members = append(members, orchestrator.CoordinatorStatus{Name: p.Name, Site: state.SiteName(p.Site)})
+		members = append(members, state.Member{Name: p.Name, Site: state.SiteName(p.Site), Raft: p.Raft, API: p.API, Recipient: p.Recipient})
 	}
 	return members
 }
