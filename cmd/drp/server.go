@@ -77,16 +77,19 @@ func runServer(ctx context.Context, path string) error {
 	if err := readConfig(path, &c); err != nil {
 		return err
 	}
-	log := newLogger()
-	credentials, err := identity.Load(c.Certificates)
-	if err != nil {
-		return err
-	}
 	keyring, err := sealing.Load(c.AgeIdentity)
 	if err != nil {
 		return err
 	}
 	if _, err := sealing.ParseRecipients(c.Recipients); err != nil {
+		return err
+	}
+	return runCoordinator(ctx, c, keyring, newLogger())
+}
+
+func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Sealer, log *slog.Logger) error {
+	credentials, err := identity.Load(c.Certificates)
+	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
