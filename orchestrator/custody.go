@@ -137,13 +137,17 @@ func without(list, remove []string) []string {
 // removalLoses says why the coordinators that remain after a removal could not open every secret; empty: one of them at
 // least can. It is so only for a moment: until what was sealed before the newest of them joined is sealed anew.
 func removalLoses(v *state.View, remaining []string) string {
+	keys := v.Keys()
+	if len(keys) == 0 {
+		return "" // what was sealed before there were keys, everybody of that time opens
+	}
 	for _, name := range remaining {
 		m := v.Member(name)
 		if m == nil {
 			continue
 		}
 		opensAll := true
-		for _, k := range v.Keys() {
+		for _, k := range keys {
 			opensAll = opensAll && slices.Contains(k.Recipients, m.Recipient)
 		}
 		if opensAll {

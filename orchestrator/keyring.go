@@ -81,12 +81,14 @@ func (k *keeper) custody(v *state.View) custody {
 		view: v, own: k.config.Name, recipient: k.config.Sealer.Recipient(),
 		configured: k.config.Coordinators, recipients: k.config.Recipients, introduced: k.observed.introductions(),
 	}
-	if k.config.InCluster != nil {
-		c.cluster = k.config.InCluster()
-	} else {
+	if k.config.Membership == nil {
 		for _, m := range k.config.Coordinators {
 			c.cluster = append(c.cluster, m.Name)
 		}
+		return c
+	}
+	for _, m := range k.config.Membership.Members() {
+		c.cluster = append(c.cluster, m.Name)
 	}
 	return c
 }

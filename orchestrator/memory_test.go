@@ -11,7 +11,6 @@ import (
 	"filippo.io/age"
 
 	"drp/orchestrator/sealing"
-	"drp/orchestrator/wire"
 	"drp/raftstore/state"
 )
 
@@ -64,14 +63,19 @@ func (m *memory) Changed() <-chan struct{} {
 	return m.changed
 }
 
-// noPeers is a coordinator that is alone.
-type noPeers struct{}
-
-func (noPeers) Probe(context.Context, state.SiteName, wire.Probe) (wire.ProbeResult, error) {
-	return wire.ProbeResult{}, ErrRefused
+// rolls is a Membership that only knows who belongs to it.
+type rolls struct {
+	Membership
+	names func() []string
 }
-func (noPeers) TellContacts(context.Context, wire.Contacts, func(string, wire.Introduction)) {}
-func (noPeers) Sites() []state.SiteName                                                      { return []state.SiteName{"par1"} }
+
+func (r rolls) Members() []Member {
+	var all []Member
+	for _, name := range r.names() {
+		all = append(all, Member{Name: name})
+	}
+	return all
+}
 
 // college is coordinators round one state, any of which can lead.
 type college struct {
@@ -111,7 +115,7 @@ func (c *college) employ(name string, recipients bool) {
 	config := Config{
 		Name: name, Cluster: "c", Site: "par1", Store: c.memory, Sealer: sealing.New(f.identity), Peers: noPeers{},
 		Clock: func() time.Time { return c.at }, Logger: slog.New(slog.DiscardHandler),
-		InCluster:  func() []string { return c.cluster },
+		Membership: rolls{names: func() []string { return c.cluster }},
 		Recipients: []string{c.offline.Recipient().String()},
 	}
 	for _, n := range c.cluster {

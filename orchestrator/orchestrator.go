@@ -51,9 +51,9 @@ type Config struct {
 	Site         state.SiteName // where it is
 	Coordinators []state.Member // of the configuration file
 	Store        Store
+	Membership   Membership
 	Sealer       Sealer
-	Recipients   []string        // of the configuration file: the coordinators' and the operators' offline ones
-	InCluster    func() []string // names in Raft's configuration; nil: those of Coordinators
+	Recipients   []string // of the configuration file: the coordinators' and the operators' offline ones
 	Peers        Peers
 	Logger       *slog.Logger
 	Clock        func() time.Time
@@ -73,6 +73,8 @@ type StatusReport struct {
 	At           time.Time           `json:"at"`
 	Cluster      *state.Cluster      `json:"cluster,omitempty"`
 	Leader       string              `json:"leader,omitempty"`
+	Alarms       []Alarm             `json:"alarms,omitempty"` // what a person has to look at first
+	Stale        *StaleMark          `json:"stale,omitempty"`  // set when it was asked of one coordinator alone
 	Coordinators []CoordinatorStatus `json:"coordinators"`
 	Sites        []SiteStatus        `json:"sites"`
 	Servers      []ServerReport      `json:"servers"`
@@ -84,7 +86,7 @@ type StatusReport struct {
 type CoordinatorStatus struct {
 	Name string         `json:"name"`
 	Site state.SiteName `json:"site"`
-	Role string         `json:"role"` // leader, follower
+	Role string         `json:"role"` // leader, follower, non-voter
 	// LastContact is when it last answered this leader. Zero: not yet.
 	LastContact time.Time `json:"last_contact,omitzero"`
 }
@@ -128,6 +130,7 @@ type AccountStatus struct {
 
 // API is what the REST layer asks of a coordinator. Those marked (leader) answer ErrNotLeader elsewhere.
 type API interface {
+	MembersAPI
 	View(ctx context.Context) (*state.View, error)     // (leader) linearizable
 	Status(ctx context.Context) (*StatusReport, error) // (leader)
 	// Apply takes inventory files and answers what changed, one sentence each (leader). Bad input is inventory.Errors.
