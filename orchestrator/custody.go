@@ -37,19 +37,20 @@ func (c custody) decide() duties {
 	var d duties
 	var known, unknown []string
 	for _, name := range c.cluster {
-		row, want := c.view.Member(name), c.member(name)
-		switch {
-		case row != nil && row.Recipient != "" && row.Recipient == want.Recipient:
-			known = append(known, row.Recipient)
-		case want.Recipient != "" && want.Raft != "" && want.API != "":
-			d.members = append(d.members, want) // and the key is made once it is there
-			fallthrough
-		default:
+		m := c.member(name)
+		if m.Recipient == "" {
 			unknown = append(unknown, name)
+			continue
+		}
+		known = append(known, m.Recipient)
+		// A record says that a coordinator has taken part: one that was never heard has none.
+		_, heard := c.introduced[name]
+		if row := c.view.Member(name); (heard || name == c.own) && m.Raft != "" && m.API != "" && (row == nil || row.Recipient != m.Recipient) {
+			d.members = append(d.members, m)
 		}
 	}
-	if len(d.members) > 0 || !slices.Contains(known, c.recipient) {
-		return d
+	if !slices.Contains(known, c.recipient) {
+		return d // not a member: it will not lead for long
 	}
 	var present *state.Key
 	if keys := c.view.Keys(); len(keys) > 0 {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"drp/orchestrator/sealing"
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
 )
@@ -47,10 +46,6 @@ func (o *Orchestrator) open(sealed []byte) ([]byte, error) {
 		return p.([]byte), nil
 	}
 	plain, err := o.config.Sealer.Open(sealed)
-	if errors.Is(err, sealing.ErrUnknownKey) { // one that was set since the keyring was last looked at
-		_ = o.config.Sealer.Take(o.config.Store.View().Keys()) // says itself what does not open
-		plain, err = o.config.Sealer.Open(sealed)
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -72,6 +72,7 @@ func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Se
 	if err != nil {
 		return err
 	}
+	keyring = followed{keyring, func() []*state.Key { return store.View().Keys() }}
 	where := directory{configured: c.Peers, view: store.View, members: memberNames(store)}
 	peers, err := newPeers(c, where, credentials, log)
 	if err != nil {
