@@ -36,6 +36,11 @@ func (f *fellow) give(t testing.TB, account, secret string) ([]string, error) {
 	return f.Apply(t.Context(), "operator/olga", "", []inventory.File{{Name: "a.yaml", Data: fmt.Appendf(nil, accountYAML, account, secret)}}, false)
 }
 
+func (f *fellow) dryRun(t testing.TB, account, secret string) ([]string, error) {
+	t.Helper()
+	return f.Apply(t.Context(), "operator/olga", "", []inventory.File{{Name: "a.yaml", Data: fmt.Appendf(nil, accountYAML, account, secret)}}, true)
+}
+
 // secretsOpen checks that an identity opens every secret of the state as a snapshot has it, and what is in them.
 func (c *college) secretsOpen(who string, identity age.Identity, want map[string]string) {
 	c.t.Helper()
