@@ -2,12 +2,15 @@ package orchestrator
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"filippo.io/age"
@@ -104,7 +107,11 @@ func (c *college) snapshot() *state.View {
 	return s.View()
 }
 
-func (c *college) remove(name string) { c.cluster = without(c.cluster, []string{name}) }
+func (c *college) remove(name string) {
+	c.belong.Lock()
+	defer c.belong.Unlock()
+	c.cluster = without(c.cluster, []string{name})
+}
 
 func TestKeeper_removedCoordinatorOpensNothing(t *testing.T) {
 	c := newCollege(t, "a", "b", "c")
@@ -153,7 +160,9 @@ func TestKeeper_newCoordinatorOpensEverything(t *testing.T) {
 // join adds a coordinator as an operator does: its record comes first.
 func (c *college) join(name string) {
 	c.members[name] = &fellow{identity: newIdentity(c.t)}
+	c.belong.Lock()
 	c.cluster = append(c.cluster, name)
+	c.belong.Unlock()
 	c.employ(name, false)
 	c.must(state.MemberSet, state.MemberSetData{Member: state.Member{
 		Name: name, Site: "par1", Raft: name + ":7400", API: "https://" + name + ":7443", Recipient: c.members[name].identity.Recipient().String()}})
@@ -358,4 +367,59 @@ func TestKeeper_property(t *testing.T) {
 		}
 	})
 	t.Logf("%d commands", exchanged)
+}
+
+// While keys are exchanged over and over, whoever seals something never loses it: nothing is sealed to a key that is gone.
+func TestKeeper_exchangesWhileOthersSeal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCollege(t, "a", "b", "c")
+		a := c.members["a"]
+		a.setSince(c.at)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go a.keepSecrets(ctx)
+		synctest.Wait()
+		var work sync.WaitGroup
+		want := [3]string{}
+		for i := range want { // one after the other, so that each gets an address of its own
+			if _, err := a.give(t, fmt.Sprint("a", i), "first"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range want {
+			account := fmt.Sprint("a", i)
+			work.Go(func() {
+				for n := range 8 {
+					secret := fmt.Sprint("secret-", n)
+					if _, err := a.give(t, account, secret); err != nil {
+						t.Errorf("%s: %v", account, err)
+						return
+					}
+					want[i] = fmt.Sprintf(`{"SECRET":%q,"TZ":"UTC"}`, secret)
+					a.createRepository(t.Context(), createRepository{state.AccountName(account), "par1"})
+				}
+			})
+		}
+		work.Go(func() {
+			for i := range 4 {
+				name := fmt.Sprint("j", i)
+				c.join(name)
+				time.Sleep(keyringTick)
+				c.remove(name)
+			}
+		})
+		work.Wait()
+		time.Sleep(3 * keyringTick)
+		synctest.Wait()
+		if n := len(c.View().Keys()); n != 1 {
+			t.Errorf("got %d keys, want one", n)
+		}
+		opens := map[string]string{}
+		for i, plain := range want {
+			opens[fmt.Sprintf("the environment of service web of account a%d", i)] = plain
+		}
+		for _, who := range []string{"a", "b", "c"} {
+			c.secretsOpen(who, c.members[who].identity, opens)
+		}
+	})
 }

@@ -2,13 +2,14 @@ package orchestrator
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"filippo.io/age"
+	"github.com/google/uuid"
 
 	"drp/orchestrator/sealing"
 	"drp/raftstore/state"
@@ -84,7 +85,16 @@ type college struct {
 	at      time.Time
 	offline *age.X25519Identity
 	members map[string]*fellow
+
+	belong  sync.Mutex
 	cluster []string // as Raft has it
+}
+
+// present may be asked while coordinators come and go.
+func (c *college) present() []string {
+	c.belong.Lock()
+	defer c.belong.Unlock()
+	return slices.Clone(c.cluster)
 }
 
 type fellow struct {
@@ -115,7 +125,7 @@ func (c *college) employ(name string, recipients bool) {
 	config := Config{
 		Name: name, Cluster: "c", Site: "par1", Store: c.memory, Sealer: sealing.New(f.identity), Peers: noPeers{},
 		Clock: func() time.Time { return c.at }, Logger: slog.New(slog.DiscardHandler),
-		Membership: rolls{names: func() []string { return c.cluster }},
+		Membership: rolls{names: c.present},
 		Recipients: []string{c.offline.Recipient().String()},
 	}
 	for _, n := range c.cluster {
@@ -132,8 +142,7 @@ func (c *college) employ(name string, recipients bool) {
 
 func (c *college) must(name state.Name, payload any) {
 	c.t.Helper()
-	c.index++
-	r, err := c.state.Apply(c.index, state.NewCommand(name, fmt.Sprint("test ", c.index), c.at, "test", payload))
+	r, err := c.Propose(c.t.Context(), state.NewCommand(name, uuid.NewString(), c.at, "test", payload))
 	if err != nil || r.Err != nil {
 		c.t.Fatalf("%s: %v, %v", name, err, r.Err)
 	}
