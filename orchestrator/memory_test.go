@@ -23,6 +23,7 @@ type memory struct {
 	index   uint64
 	changed chan struct{}
 	left    int
+	asked   func(state.Command) // before each; nil: nobody wants to know
 }
 
 func newMemory() *memory {
@@ -30,6 +31,9 @@ func newMemory() *memory {
 }
 
 func (m *memory) Propose(_ context.Context, c state.Command) (state.Result, error) {
+	if m.asked != nil {
+		m.asked(c)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.left--; m.left < 0 && m.left%2 != 0 {

@@ -129,3 +129,24 @@ func TestOrchestrator_AgentSync_environments(t *testing.T) {
 		}
 	})
 }
+
+// From sealing to the commit no key is exchanged: it could be one that nobody has any more.
+func TestOrchestrator_holdsKeysWhileSecretsAreOnTheirWay(t *testing.T) {
+	c := newCollege(t, "a")
+	a := c.lead("a")
+	seen := map[state.Name]int{}
+	c.asked = func(cmd state.Command) {
+		seen[cmd.Name]++
+		if a.secrets.committing.TryLock() {
+			a.secrets.committing.Unlock()
+			t.Errorf("%s is proposed while keys can be exchanged", cmd.Name)
+		}
+	}
+	if _, err := a.give(t, "shop", "hunter2"); err != nil {
+		t.Fatal(err)
+	}
+	a.createRepository(t.Context(), createRepository{"shop", "par1"})
+	if seen[state.InventoryApply] != 1 || seen[state.RepositoryCreate] != 1 {
+		t.Errorf("got proposals %v, want one of each", seen)
+	}
+}
