@@ -89,7 +89,7 @@ type rowKey struct{ table, key string }
 
 // rowChange is what became of one row. Before is nil for a new one, after for one that was removed.
 type rowChange struct {
-	table         string
+	table         storedTable
 	before, after any
 }
 
@@ -127,13 +127,13 @@ func (t *transaction) prefixed(tree int, prefix string, yield func(row any) bool
 }
 
 // note keeps what became of a row, for the digest. Of several changes the first before and the last after count.
-func (t *transaction) note(table, key string, before, after any) {
+func (t *transaction) note(table storedTable, key string, before, after any) {
 	if t.changed == nil {
 		return
 	}
-	at, again := t.changed[rowKey{table, key}]
+	at, again := t.changed[rowKey{table.title(), key}]
 	if !again {
-		t.changed[rowKey{table, key}] = len(t.changes)
+		t.changed[rowKey{table.title(), key}] = len(t.changes)
 		t.changes = append(t.changes, rowChange{table, before, after})
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"math/bits"
 )
@@ -54,7 +53,7 @@ func (d *Digest) combine(e Digest, op func(x, y, carry uint64) (uint64, uint64))
 
 // digestOfRow is of a row in its table. Progress is left out: it holds the digest itself.
 func digestOfRow(table string, row any) (Digest, error) {
-	data, err := json.Marshal(row)
+	data, err := marshalRow(row)
 	if err != nil {
 		return Digest{}, fmt.Errorf("digest row of %s: %w", table, err)
 	}
@@ -73,18 +72,18 @@ func digestOfEncoded(table string, row []byte) Digest {
 // after is the digest when the changes of a transaction have been made.
 func (d Digest) after(changes []rowChange) (Digest, error) {
 	for _, c := range changes {
-		if c.table == progressTable.name {
+		if c.table.title() == progressTable.name {
 			continue
 		}
 		if c.before != nil {
-			row, err := digestOfRow(c.table, c.before)
+			row, err := digestOfRow(c.table.title(), c.before)
 			if err != nil {
 				return d, err
 			}
 			d.subtract(row)
 		}
 		if c.after != nil {
-			row, err := digestOfRow(c.table, c.after)
+			row, err := digestOfRow(c.table.title(), c.after)
 			if err != nil {
 				return d, err
 			}

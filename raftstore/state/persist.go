@@ -50,7 +50,7 @@ func (v *View) write(w *bufio.Writer) error {
 	for _, t := range allTables() {
 		begin := rowBegin(t.title())
 		for row := range t.rows(v.txn) {
-			data, err := json.Marshal(row)
+			data, err := marshalRow(row)
 			if err != nil {
 				return err
 			}

@@ -135,49 +135,12 @@ func (c Command) Validate() error {
 // Apply carries out one entry of the log. Its error means that this node cannot go on: it does not know the command,
 // or cannot read it. A refusal is an answer like any other, and is in Result.Err.
 func (s *State) Apply(index uint64, cmd Command) (Result, error) {
-	handle, ok := handlers[cmd.Name]
-	if !ok {
-		return Result{}, &UnknownCommandError{Name: cmd.Name}
-	}
-	txn := s.db.write()
-	next := progressOf(txn)
-	next.Index = index
-	if first := appliedTable.get(txn, cmd.ID); first != nil {
-		result, err := first.again(cmd)
-		if err != nil {
-			return Result{}, err
-		}
-		progressTable.put(txn, &next)
-		txn.commit()
-		return result, nil
-	}
-
-	c := &change{Txn: txn, at: cmd.At.UTC().Round(0), by: cmd.By, progress: &next}
-	changed, err := handle(c, cmd.Data)
+	b := s.Batch()
+	result, err := b.Apply(index, cmd)
 	if err == nil {
-		err = c.checkHold(cmd.Name)
+		b.Commit()
 	}
-	result := Result{Changed: changed, Notes: c.notes, Token: c.token}
-	if err != nil {
-		var refused *refusal
-		if !errors.As(err, &refused) {
-			return Result{}, fmt.Errorf("apply %s %s at %d: %w", cmd.Name, cmd.ID, index, err)
-		}
-		txn = s.db.write() // nothing of the other one was seen
-		next = progressOf(txn)
-		next.Index = index
-		result = Result{Err: refused}
-	}
-	if err := s.remember(txn, &next, cmd, result); err != nil {
-		return Result{}, err
-	}
-	next.Audit.extend(txn, c.auditEntry(index, cmd, result))
-	if next.Digest, err = next.Digest.after(txn.changes); err != nil {
-		return Result{}, fmt.Errorf("apply %s %s at %d: %w", cmd.Name, cmd.ID, index, err)
-	}
-	progressTable.put(txn, &next)
-	txn.commit()
-	return result, nil
+	return result, err
 }
 
 func progressOf(txn *transaction) progress {

@@ -118,7 +118,7 @@ func (t table[T]) put(txn *transaction, row *T) {
 	if old != nil {
 		before = old
 	}
-	txn.note(t.name, key, before, row)
+	txn.note(t, key, before, row)
 }
 
 // drop removes a row that is there.
@@ -130,5 +130,5 @@ func (t table[T]) drop(txn *transaction, row *T) {
 		}
 	}
 	txn.remove(own, key)
-	txn.note(t.name, key, row, nil)
+	txn.note(t, key, row, nil)
 }

@@ -100,6 +100,7 @@ type storedTable interface {
 	rows(txn *transaction) func(yield func(any) bool)
 	decode(row json.RawMessage) (any, error)
 	insert(txn *transaction, row any)
+	remove(txn *transaction, row any)
 }
 
 // allTables in the order in which Persist writes them. New ones go to the end.
@@ -126,3 +127,5 @@ func (t table[T]) decode(data json.RawMessage) (any, error) {
 }
 
 func (t table[T]) insert(txn *transaction, row any) { t.put(txn, row.(*T)) }
+
+func (t table[T]) remove(txn *transaction, row any) { t.drop(txn, row.(*T)) }
