@@ -1,11 +1,8 @@
 package state
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -148,17 +145,4 @@ func progressOf(txn *transaction) progress {
 		return *p
 	}
 	return progress{}
-}
-
-// decodeStrict refuses fields that it does not know: an older binary that left them out would go its own way.
-func decodeStrict(data []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more after the value")
-	}
-	return nil
 }
