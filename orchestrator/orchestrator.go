@@ -21,6 +21,8 @@ var (
 	ErrUnknownOutcome = errors.New("outcome unknown")
 	// ErrRefused: the request is understood and must not be carried out.
 	ErrRefused = errors.New("refused")
+	// ErrReadOnly: nothing new can be decided, since disks are full. What is there can be read.
+	ErrReadOnly = errors.New("read-only")
 )
 
 // Store is the replicated state, as package raftstore gives it.

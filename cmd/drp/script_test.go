@@ -356,7 +356,7 @@ func exampleBrain() *apitest.Brain {
 			apitest.Member("par2-c", "par2", orchestrator.RoleLeader, true),
 			apitest.Member("par3-c", "par3", orchestrator.RoleVoter, true),
 		},
-		Verified: orchestrator.Verification{Index: 4608, At: apitest.Start, Nodes: []orchestrator.NodeDigest{
+		Verified: orchestrator.Verification{Recomputed: true, Index: 4608, At: apitest.Start, Nodes: []orchestrator.NodeDigest{
 			{Name: "par1-c", Problem: "not compared: silent for 20m0s"}, {Name: "par2-c", Digest: digest, Same: true}, {Name: "par3-c", Digest: digest, Same: true},
 		}},
 	}

@@ -103,7 +103,7 @@ func (s *Server) listSnapshots(ctx context.Context, in *named) (*entity[[]*state
 }
 
 func (s *Server) getAccount(ctx context.Context, in *named) (*entity[AccountDetail], error) {
-	v, err := s.view(ctx)
+	v, err := s.cfg.API.View(ctx)
 	if err != nil {
 		return nil, err
 	}
