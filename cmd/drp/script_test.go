@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "asked": asked, "brain": changeBrain, "interrupts": interrupts, "runstatus": runStatus,
+			"exits": exits, "asked": asked, "brain": changeBrain, "interrupts": interrupts, "runstatus": runStatus, "trail": trail,
 		},
 	})
 }
@@ -232,6 +232,8 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 		switch args[0] {
 		case "fail": // METHOD KIND
 			b.Fail[args[1]] = fmt.Errorf("what was asked: %w", kinds[args[2]])
+		case "heal": // METHOD
+			delete(b.Fail, args[1])
 		case "plan-changes": // once, between its showing and the start
 			b.Hook = func(b *apitest.Brain, method string) {
 				if method == "StartRun" && b.Plan.Hash == "hash-1" {

@@ -39,6 +39,8 @@ func kinds() []kind {
 		{orchestrator.ErrUnknownOutcome, http.StatusServiceUnavailable, "unknown-outcome"},
 		{orchestrator.ErrNotLeader, http.StatusServiceUnavailable, "not-leader"},
 		{ErrNoLeader, http.StatusServiceUnavailable, "no-leader"},
+		{orchestrator.ErrNotRecorded, http.StatusServiceUnavailable, "not-recorded"},
+		{orchestrator.ErrNotSealed, http.StatusServiceUnavailable, "not-sealed"},
 		{ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
 		{ErrForbidden, http.StatusForbidden, "forbidden"},
 		{orchestrator.ErrReadOnly, http.StatusInsufficientStorage, "read-only"},
