@@ -76,7 +76,7 @@ func TestT1_Linearizable(t *testing.T) {
 			var h History
 			synctest.Test(t, func(t *testing.T) {
 				c := New(t, Options{Nodes: f.nodes, Seed: seed, Edit: func(_ string, cfg *raftstore.Config) {
-					cfg.Snapshots = raftstore.Snapshots{Interval: 5 * time.Second, Threshold: 30, Trailing: 10}
+					cfg.Snapshots = raftstore.Snapshots{Interval: 5 * time.Second, Threshold: 50, Trailing: 50}
 				}})
 				c.Furnish(&h)
 				stop := c.Load(&h, 4, nil)
@@ -84,7 +84,7 @@ func TestT1_Linearizable(t *testing.T) {
 				if lasts == 0 {
 					lasts = 6 * time.Second
 				}
-				for range 3 {
+				for range 2 {
 					f.begin(c)
 					time.Sleep(lasts) // of the bubble's time, as all below
 					f.end(c)
