@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -75,12 +76,36 @@ func (d *Disk) crash() {
 	d.change = make(chan struct{})
 }
 
-// Edit changes what is written, while no process has it mounted: a flipped bit, say.
-func (d *Disk) Edit(f func(entries map[uint64]*raft.Log)) {
+// Replace changes each command in the log that holds one text, while no process has the disk mounted: a flipped bit, say.
+func (d *Disk) Replace(t testing.TB, old, with string) {
+	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	f(d.mounted.now.logs)
+	found := 0
+	for i, e := range d.mounted.now.logs {
+		if e.Type == raft.LogCommand && bytes.Contains(e.Data, []byte(old)) {
+			changed := *e
+			changed.Data = bytes.ReplaceAll(e.Data, []byte(old), []byte(with))
+			d.mounted.now.logs[i] = &changed
+			found++
+		}
+	}
+	if found == 0 {
+		t.Fatalf("no entry of the log holds %q", old)
+	}
 	d.mounted.sure = d.mounted.now.clone()
+}
+
+// Commands of the log, in its order.
+func (d *Disk) Commands() (indexes []uint64, data [][]byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, i := range slices.Sorted(maps.Keys(d.mounted.now.logs)) {
+		if e := d.mounted.now.logs[i]; e.Type == raft.LogCommand {
+			indexes, data = append(indexes, i), append(data, e.Data)
+		}
+	}
+	return indexes, data
 }
 
 // volume is what is written: now, and surely.
@@ -114,6 +139,9 @@ type mount struct {
 	volume *volume
 }
 
+// syncTime is what a write takes on a good disk. Without it a bubble's clock would stand still as long as clients write.
+const syncTime = time.Millisecond
+
 // errDiskFull is what the kernel says.
 var errDiskFull = fmt.Errorf("write raft.db: %w", syscall.ENOSPC)
 
@@ -130,7 +158,7 @@ func (m *mount) write(appends, needsRoom bool, f func(*content)) error {
 			d.mu.Lock()
 			continue
 		}
-		if slow := d.faults.slow; slow > 0 && !slept {
+		if slow := d.faults.slow + syncTime; !slept {
 			slept = true
 			change := d.change
 			d.mu.Unlock()
