@@ -14,7 +14,8 @@ var errNewVoter = errors.New("this coordinator is a voter of the cluster, and it
 
 // judgeOwnPlace learns from the leader what we are.
 func (s *Store) judgeOwnPlace(h *hello) {
-	if !h.Leads || h.Term < s.raft.CurrentTerm() || h.Sure > heardOf {
+	ours := s.parts.history.incarnation()
+	if !h.Leads || h.Term < s.raft.CurrentTerm() || h.Sure > heardOf || ours != 0 && h.Incarnation != ours {
 		return
 	}
 	votes, member := h.member(s.cfg.Name)

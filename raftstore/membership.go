@@ -67,7 +67,9 @@ func (s *Store) addMember(ctx context.Context, name, address string) error {
 			return fmt.Errorf("%s has the address %s already: %w", m.ID, address, ErrRefused)
 		}
 	}
-	h, err := s.ask(ctx, Peer{name, address})
+	asking, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	h, err := s.parts.courier.ask(asking, Peer{name, address}, s.hello())
 	level := s.View().Level()
 	switch {
 	case err != nil:

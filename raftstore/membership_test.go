@@ -99,7 +99,6 @@ func TestStore_AddMember_Refused(t *testing.T) {
 		initCluster(c, leader)
 		c.until("the level is known", func() bool { return leader.View().Level() == state.Level })
 		c.join("o")
-		c.memory.nodes["x"] = newMemoryNode(firstStartName)
 		c.open("x") // with a cluster of its own in mind
 		for _, test := range []struct {
 			name, address, words string
