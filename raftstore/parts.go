@@ -55,7 +55,7 @@ func openParts(cfg *Config, r *roster, space *space, fail func(error)) (*parts, 
 	if err != nil {
 		return nil, errors.Join(err, p.disks.Close())
 	}
-	p.courier = newTLSCourier(stream)
+	p.courier = stream.peers
 	p.transport = newTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider: addressBook{r},
 		Logger:                logger,
