@@ -30,7 +30,7 @@ type stream struct {
 	cfg            *Config
 	roster         *roster
 	history        *history
-	peers          *tlsCourier // nil until it is made
+	peers          *tlsCourier
 	logger         *slog.Logger
 
 	accepted chan net.Conn

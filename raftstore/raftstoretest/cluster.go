@@ -87,7 +87,7 @@ func New(t testing.TB, o Options) *Cluster {
 	t.Cleanup(c.close)
 	for i := range o.Nodes + o.Spare {
 		name := string(rune('a' + i))
-		c.nodes = append(c.nodes, &Node{Name: name, Address: name + ":7400", Disk: newDisk(), cluster: c})
+		c.nodes = append(c.nodes, &Node{Name: name, Address: name + ":7400", Disk: newDisk(), Clock: &Clock{start: time.Now()}, cluster: c})
 	}
 	for _, n := range c.nodes[:o.Nodes] {
 		c.peers = append(c.peers, raftstore.Peer{Name: n.Name, Address: n.Address})
@@ -251,11 +251,13 @@ type Node struct {
 	Name    string
 	Address string
 	Disk    *Disk
+	Clock   *Clock
 
 	cluster *Cluster
 	process *process // guarded by the cluster's lock, as all below; nil: down
 	ended   error    // why the last process ended by itself
 	frozen  chan struct{}
+	joined  bool // it was no peer at the first start
 }
 
 // process is one run of a coordinator on a node.
@@ -277,6 +279,19 @@ func (n *Node) Start() {
 	}
 }
 
+// StartJoining starts a node that is spare: it waits to be added.
+func (n *Node) StartJoining() {
+	n.cluster.t.Helper()
+	n.joined = true
+	if err := raftstore.PrepareJoin(n.dir()); err != nil {
+		n.cluster.t.Fatal(err)
+	}
+	n.Start()
+}
+
+// TryStart is Start for a node that may refuse to.
+func (n *Node) TryStart() error { return n.start(nil) }
+
 // start is Start, with a configuration changed.
 func (n *Node) start(edit func(*raftstore.Config)) error {
 	c := n.cluster
@@ -292,8 +307,12 @@ func (n *Node) start(edit func(*raftstore.Config)) error {
 	cfg := raftstore.Config{
 		Name: n.Name, Dir: n.dir(), Peers: c.peers, Disk: n.Disk.mount(), Network: p.host,
 		Server: credentials.Server(identity.Coordinator), Client: credentials.Client(identity.Coordinator),
-		Logger: logger(c.t, n.Name),
-		Fatal:  func(err error) { n.end(p, err) },
+		Logger: logger(c.t, n.Name), Clock: n.Clock,
+		Fatal: func(err error) { n.end(p, err) },
+	}
+	cfg.Server.Time, cfg.Client.Time = n.Clock.Wall, n.Clock.Wall
+	if n.joined {
+		cfg.Peers = append(slices.Clone(cfg.Peers), raftstore.Peer{Name: n.Name, Address: n.Address})
 	}
 	if c.options.Edit != nil {
 		c.options.Edit(n.Name, &cfg)

@@ -39,7 +39,7 @@ func newDisk() *Disk {
 // Hang makes all writes wait, until it is called with false.
 func (d *Disk) Hang(yes bool) { d.set(func(f *diskFaults) { f.hangs = yes }) }
 
-// Full makes writes that need room fail, until it is called with false.
+// Full makes all writes fail, until it is called with false: not even a vote finds room.
 func (d *Disk) Full(yes bool) { d.set(func(f *diskFaults) { f.full = yes }) }
 
 // Slow makes each write take so long.
@@ -146,7 +146,7 @@ const syncTime = time.Millisecond
 var errDiskFull = fmt.Errorf("write raft.db: %w", syscall.ENOSPC)
 
 // write carries out one transaction: it waits as the disk makes it wait, changes and syncs.
-func (m *mount) write(appends, needsRoom bool, f func(*content)) error {
+func (m *mount) write(appends bool, f func(*content)) error {
 	d := m.disk
 	d.mu.Lock()
 	slept := false
@@ -175,7 +175,7 @@ func (m *mount) write(appends, needsRoom bool, f func(*content)) error {
 	}
 	defer d.mu.Unlock()
 	alive := m.volume == d.mounted
-	if alive && d.faults.full && needsRoom {
+	if alive && d.faults.full {
 		return errDiskFull
 	}
 	if alive && appends && d.faults.refuse != nil {
@@ -231,7 +231,7 @@ func (m *mount) StoreLogs(entries []*raft.Log) error {
 		c := *e
 		copies = append(copies, &c)
 	}
-	return m.write(true, true, func(c *content) {
+	return m.write(true, func(c *content) {
 		for _, e := range copies {
 			c.logs[e.Index] = e
 			if c.first == 0 {
@@ -243,7 +243,7 @@ func (m *mount) StoreLogs(entries []*raft.Log) error {
 }
 
 func (m *mount) DeleteRange(first, last uint64) error {
-	return m.write(false, false, func(c *content) {
+	return m.write(false, func(c *content) {
 		for i := first; i <= last; i++ {
 			delete(c.logs, i)
 		}
@@ -261,7 +261,7 @@ func (m *mount) DeleteRange(first, last uint64) error {
 
 func (m *mount) Set(key, value []byte) error {
 	value = slices.Clone(value)
-	return m.write(false, false, func(c *content) { c.values[string(key)] = value })
+	return m.write(false, func(c *content) { c.values[string(key)] = value })
 }
 
 func (m *mount) Get(key []byte) (value []byte, err error) {
@@ -273,7 +273,7 @@ func (m *mount) Get(key []byte) (value []byte, err error) {
 }
 
 func (m *mount) SetUint64(key []byte, value uint64) error {
-	return m.write(false, false, func(c *content) { c.numbers[string(key)] = value })
+	return m.write(false, func(c *content) { c.numbers[string(key)] = value })
 }
 
 func (m *mount) GetUint64(key []byte) (value uint64, err error) {
@@ -330,7 +330,7 @@ func (s *sink) ID() string    { return s.meta.ID }
 func (s *sink) Cancel() error { s.over = true; return nil }
 
 func (s *sink) Write(b []byte) (int, error) {
-	if err := s.mount.write(false, true, func(*content) {}); err != nil {
+	if err := s.mount.write(false, func(*content) {}); err != nil {
 		return 0, err
 	}
 	s.data = append(s.data, b...)
@@ -344,7 +344,7 @@ func (s *sink) Close() error {
 	s.over = true
 	s.meta.Size = int64(len(s.data))
 	done := &s.snapshot
-	return s.mount.write(false, true, func(c *content) {
+	return s.mount.write(false, func(c *content) {
 		c.snapshots = append([]*snapshot{done}, c.snapshots...)
 		slices.SortStableFunc(c.snapshots, func(a, b *snapshot) int { return int(b.meta.Index) - int(a.meta.Index) })
 		if len(c.snapshots) > 2 {

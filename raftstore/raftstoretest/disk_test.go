@@ -40,7 +40,7 @@ func TestT4_LeadersDiskHangs_LeadershipIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{})
 		first := c.Leader()
-		var w writer
+		w := writer{pace: 50 * time.Millisecond}
 		stop := w.run(c, 2, "load")
 		time.Sleep(time.Second) // of the bubble's time
 		hung := time.Now()
@@ -94,8 +94,8 @@ func TestT5_FollowerRefusesAppends_IsNotWedged(t *testing.T) {
 			c := New(t, Options{Seed: seed})
 			leader := c.Leader()
 			follower := c.Others(leader)[0]
-			var w writer
-			stop := w.run(c, 16, "load")
+			w := writer{pace: 5 * time.Millisecond}
+			stop := w.run(c, 8, "load")
 			for range 3 {
 				time.Sleep(200 * time.Millisecond) // of the bubble's time
 				refusals := 1 + c.Random.IntN(3)

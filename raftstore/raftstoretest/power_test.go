@@ -14,14 +14,27 @@ import (
 
 // writer creates tokens as fast as it is answered, and keeps the names of those that were acknowledged.
 type writer struct {
+	pace time.Duration // between two writes of one goroutine
+
 	mu   sync.Mutex
-	acks []string
+	acks []ack
 }
 
-func (w *writer) acknowledged() []string {
+type ack struct {
+	name string
+	at   time.Time
+}
+
+// acknowledged are those that were it before some time.
+func (w *writer) acknowledged(before time.Time) (names []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return append([]string(nil), w.acks...)
+	for _, a := range w.acks {
+		if a.at.Before(before) {
+			names = append(names, a.name)
+		}
+	}
+	return names
 }
 
 // run writes from so many goroutines until the function that it returns is called.
@@ -33,6 +46,10 @@ func (w *writer) run(c *Cluster, goroutines int, prefix string) (stop func()) {
 			for i := 0; ctx.Err() == nil; i++ {
 				name := fmt.Sprintf("%s-%d-%d", prefix, g, i)
 				w.write(ctx, c, g, name)
+				select {
+				case <-time.After(w.pace):
+				case <-ctx.Done():
+				}
 			}
 		})
 	}
@@ -50,7 +67,7 @@ func (w *writer) write(ctx context.Context, c *Cluster, near int, name string) {
 		cancel()
 		if err == nil && r.Err == nil {
 			w.mu.Lock()
-			w.acks = append(w.acks, name)
+			w.acks = append(w.acks, ack{name, time.Now()})
 			w.mu.Unlock()
 			return
 		}
@@ -61,18 +78,21 @@ func (w *writer) write(ctx context.Context, c *Cluster, near int, name string) {
 	}
 }
 
-// lost counts the acknowledged ones that a state does not have.
-func (w *writer) lost(v *state.View) (lost int) {
+// lost counts those that a state does not have. All writers have to have stopped before the state was read.
+func (w *writer) lost(v *state.View) int { return w.missing(v, time.Now().Add(time.Nanosecond)) }
+
+// missing counts those that a state does not have though they were acknowledged before some time.
+func (w *writer) missing(v *state.View, before time.Time) (count int) {
 	there := map[string]bool{}
 	for _, t := range v.APITokens() {
 		there[t.Name] = true
 	}
-	for _, name := range w.acknowledged() {
+	for _, name := range w.acknowledged(before) {
 		if !there[name] {
-			lost++
+			count++
 		}
 	}
-	return lost
+	return count
 }
 
 // powerCuts kills all nodes at once, some times, while clients write, and returns how many acknowledged commands are lost.
@@ -106,7 +126,7 @@ func powerCuts(t *testing.T, cycles int, lie bool) (lost, acknowledged int) {
 			}
 			v := c.Leader().Store().View()
 			lost += w.lost(v)
-			acknowledged = len(w.acknowledged())
+			acknowledged = len(w.acks)
 		}
 		c.Agree()
 	})
