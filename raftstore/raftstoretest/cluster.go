@@ -108,7 +108,16 @@ func (c *Cluster) close() {
 		n.Freeze(false)
 		n.Crash()
 	}
-	c.reaping.Wait()
+	ended := make(chan struct{})
+	go func() {
+		c.reaping.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		c.t.Error("a store does not end within a minute after it was told to")
+	}
 }
 
 // Nodes are those that there are, in order of their names.

@@ -94,11 +94,12 @@ func TestT5_FollowerRefusesAppends_IsNotWedged(t *testing.T) {
 			c := New(t, Options{Seed: seed})
 			leader := c.Leader()
 			follower := c.Others(leader)[0]
-			w := writer{pace: 5 * time.Millisecond}
+			c.Links(Link{Delay: 5 * time.Millisecond}) // so that there is always something on the way
+			var w writer
 			stop := w.run(c, 8, "load")
-			for range 3 {
-				time.Sleep(200 * time.Millisecond) // of the bubble's time
-				refusals := 1 + c.Random.IntN(3)
+			for range 6 {
+				time.Sleep(time.Duration(100+c.Random.IntN(50)) * time.Millisecond) // of the bubble's time
+				refusals := 1
 				follower.Disk.Refuse(func() error {
 					if refusals == 0 {
 						return nil
@@ -107,7 +108,7 @@ func TestT5_FollowerRefusesAppends_IsNotWedged(t *testing.T) {
 					return errors.New("write raft.db: input/output error")
 				})
 			}
-			time.Sleep(500 * time.Millisecond) // raft waits longer after each failure
+			time.Sleep(100 * time.Millisecond)
 			stop()
 			follower.Disk.Refuse(nil)
 			want := c.Leader().Store().View().Index()
