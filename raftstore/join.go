@@ -20,7 +20,7 @@ func (s *Store) judgeOwnPlace(h *hello) {
 	}
 	votes, member := h.member(s.cfg.Name)
 	if !s.roster.isJoining() {
-		s.alarms.set(AlarmRemoved, s.cfg.Name, !member, "coordinator %s was removed from the cluster: it takes part in nothing any more. Stop it; to use the machine again, empty its data directory and run drp server join", s.cfg.Name)
+		s.alarms.set(AlarmRemoved, s.cfg.Name, !member, "coordinator %s was removed from the cluster: it takes part in nothing any more. Stop it; to use the machine again, empty its data directory and run drp server init --join", s.cfg.Name)
 		return
 	}
 	switch {

@@ -39,7 +39,7 @@ func (c *cluster) wantQuarantine(m *member) {
 	}
 	var q *Quarantine
 	if err := m.Err(); !errors.As(err, &q) || q.Name != m.name || q.Ours == q.Theirs ||
-		!strings.Contains(err.Error(), "drp raft remove "+m.name) || !strings.Contains(err.Error(), "drp server join") {
+		!strings.Contains(err.Error(), "drp raft remove "+m.name) || !strings.Contains(err.Error(), "drp server init --join") {
 		c.t.Errorf("got %v, want both digests and how to come back", m.Err())
 	}
 	if _, err := m.Propose(c.ctx, token("late", c.id())); !errors.Is(err, ErrQuarantined) {

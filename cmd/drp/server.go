@@ -143,6 +143,12 @@ func translate(err error) error {
 		return fmt.Errorf("%w: %w", orchestrator.ErrNotLeader, err)
 	case errors.Is(err, raftstore.ErrUnknownOutcome):
 		return fmt.Errorf("%w: %w", orchestrator.ErrUnknownOutcome, err)
+	case errors.Is(err, raftstore.ErrDiskFull):
+		return fmt.Errorf("%w: %w", orchestrator.ErrReadOnly, err)
+	case errors.Is(err, raftstore.ErrNotMember):
+		return fmt.Errorf("%w: %w", state.ErrNotFound, err)
+	case errors.Is(err, raftstore.ErrRefused), errors.Is(err, raftstore.ErrTooNew):
+		return fmt.Errorf("%w: %w", orchestrator.ErrRefused, err)
 	}
 	return err
 }
