@@ -40,8 +40,8 @@ const (
 func openParts(cfg *Config, r *roster, space *space, fail func(error)) (*parts, error) {
 	watch := newWatchdog(cfg.Timers.Stall, fail)
 	logger := newHCLog(cfg.Logger)
-	if cfg.Memory != nil {
-		p := cfg.Memory.open(cfg)
+	if cfg.parts != nil {
+		p := cfg.parts(cfg)
 		return p, p.guard(space, watch)
 	}
 	p, err := openDisk(cfg, logger)
