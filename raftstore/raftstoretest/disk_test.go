@@ -78,6 +78,9 @@ func TestRead_ReturnsWhileTheDiskHangs(t *testing.T) {
 		if _, err := leader.Read(t.Context()); err == nil || time.Since(start) > 6*time.Second {
 			t.Errorf("read: got %v after %s, want an error within 6s", err, time.Since(start))
 		}
+		if leader.Store() == nil {
+			t.Fatalf("both calls lasted until the watchdog ended the node: %v", leader.Ended())
+		}
 		leader.Disk.Hang(false)
 		c.Do(token("one"))
 		c.Agree()
