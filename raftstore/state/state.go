@@ -185,7 +185,9 @@ func (s *State) Apply(index uint64, cmd Command) (Result, error) {
 	if err := s.remember(txn, &next, cmd, result); err != nil {
 		return Result{}, err
 	}
-	next.Audit.extend(txn, c.auditEntry(index, cmd, result))
+	if hasTrail(txn) {
+		next.Audit.extend(txn, c.auditEntry(index, cmd, result))
+	}
 	if next.Digest, err = next.Digest.after(txn.Changes()); err != nil {
 		return Result{}, fmt.Errorf("apply %s %s at %d: %w", cmd.Name, cmd.ID, index, err)
 	}
