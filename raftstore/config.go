@@ -35,8 +35,8 @@ type Config struct {
 	Disk    Disk    // nil: in Dir
 	Network Network // nil: TCP
 
-	// Memory replaces Dir, Listen, Server and Client in tests.
-	Memory *Memory
+	// parts replaces Dir, Listen, Server and Client in tests of this package.
+	parts func(*Config) *parts
 
 	Level int   // what this node says that it can apply; 0: state.Level. Tests make an older node with it
 	Clock Clock // nil: the machine's
@@ -93,7 +93,7 @@ func (c *Config) setDefaults() error {
 		c.Logger = slog.Default()
 	}
 	if c.Clock == nil {
-		c.Clock = machineClock(c.Memory != nil || c.Disk != nil)
+		c.Clock = machineClock(c.parts != nil || c.Disk != nil)
 	}
 	if c.Network == nil {
 		c.Network = tcp{}
@@ -125,7 +125,7 @@ func (c *Config) check() error {
 	if c.Timers.Heartbeat < minHeartbeat {
 		return fmt.Errorf("heartbeat of %s is too short: at least %s", c.Timers.Heartbeat, minHeartbeat)
 	}
-	if c.Memory != nil {
+	if c.parts != nil {
 		return nil
 	}
 	if c.Server == nil || c.Client == nil {

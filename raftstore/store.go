@@ -107,7 +107,7 @@ type surroundings struct {
 
 func newSurroundings(cfg *Config) surroundings {
 	s := surroundings{roster: newRoster(cfg), peers: newPeers(), alarms: newAlarms(cfg.Logger), space: &space{}, started: time.Now(), background: &sync.WaitGroup{}}
-	if cfg.Memory == nil && cfg.Disk == nil {
+	if cfg.parts == nil && cfg.Disk == nil {
 		s.space.dir = cfg.Dir
 	}
 	return s

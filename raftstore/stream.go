@@ -30,7 +30,7 @@ type stream struct {
 	cfg            *Config
 	roster         *roster
 	history        *history
-	peers          *tlsCourier // nil until it is made
+	peers          *tlsCourier
 	logger         *slog.Logger
 
 	accepted chan net.Conn
@@ -59,6 +59,7 @@ func listen(cfg *Config, r *roster, h *history) (*stream, error) {
 	}
 	s.offer()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.peers = newTLSCourier(s) // before anybody is let in
 	s.running.Add(1)
 	go s.acceptAll()
 	return s, nil
@@ -136,9 +137,7 @@ func (s *stream) servePeer(conn *tls.Conn, name string) {
 	go func() {
 		defer s.running.Done()
 		defer func() { _ = conn.Close() }()
-		if s.peers != nil {
-			s.peers.serve(conn, name)
-		}
+		s.peers.serve(conn, name)
 	}()
 }
 
@@ -197,9 +196,7 @@ func (s *stream) connect(ctx context.Context, to string, protocols ...string) (*
 // Close ends the listening. Connections handed over are raft's to close.
 func (s *stream) Close() error {
 	s.cancel()
-	if s.peers != nil {
-		s.peers.close()
-	}
+	s.peers.close()
 	err := s.Listener.Close()
 	s.running.Wait()
 	return err
