@@ -369,7 +369,7 @@ func TestOrchestrator_Transfer_withoutRecord(t *testing.T) {
 	t.Run("old level", func(t *testing.T) {
 		c, o := newCouncil(t, three())
 		c.state = state.New()
-		c.apply(state.ClusterInit, state.ClusterInitData{UUID: "c", Incarnation: 1, Level: state.Level})
+		c.apply(state.ClusterInit, state.ClusterInitData{UUID: "c", Incarnation: 1})
 		if _, err := o.Transfer(t.Context(), "operator/claire", "par2-c"); err != nil {
 			t.Fatal(err)
 		}
