@@ -1,0 +1,72 @@
+package identity
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrRevoked means that a certificate counts no more.
+var ErrRevoked = errors.New("certificate revoked")
+
+// Revocation is one certificate that counts no more, by its serial number; or, without one, all of a holder's that were
+// signed before a moment.
+type Revocation struct {
+	Role   Role      `json:"role"`
+	Holder string    `json:"holder"`
+	Serial string    `json:"serial,omitempty"`
+	Before time.Time `json:"before"`
+}
+
+// covers compares whole seconds, which is what certificates keep: one that was signed in the second of the revocation
+// is revoked too.
+func (r Revocation) covers(c *x509.Certificate, id Identity) bool {
+	if r.Role != id.Role || r.Holder != id.Name {
+		return false
+	}
+	if r.Serial != "" {
+		return r.Serial == SerialOf(c)
+	}
+	return IssuedAt(c).Before(r.Before)
+}
+
+// Outlived reports whether every certificate that it covers has expired by itself. An hour is for clocks that are wrong.
+func (r Revocation) Outlived(now time.Time) bool {
+	return r.Before.Add(MaxValidity + time.Hour).Before(now)
+}
+
+// Revocations is the list that a process goes by.
+type Revocations []Revocation
+
+// Check returns ErrRevoked for a certificate that is on the list.
+func (l Revocations) Check(c *x509.Certificate) error {
+	if len(l) == 0 {
+		return nil
+	}
+	id, err := ofCertificate(c)
+	if err != nil {
+		return err
+	}
+	for _, r := range l {
+		if r.covers(c, id) {
+			return fmt.Errorf("the certificate of %s (serial %s, signed %s) is revoked: %w",
+				id, SerialOf(c), IssuedAt(c).UTC().Format(time.RFC3339), ErrRevoked)
+		}
+	}
+	return nil
+}
+
+// NotBefore is the earliest moment at which a certificate of this holder can be signed so that no revocation covers it.
+func (l Revocations) NotBefore(role Role, holder string) time.Time {
+	var at time.Time
+	for _, r := range l {
+		if r.Role != role || r.Holder != holder || r.Serial != "" {
+			continue
+		}
+		if next := r.Before.Truncate(time.Second).Add(time.Second); next.After(at) {
+			at = next
+		}
+	}
+	return at
+}
