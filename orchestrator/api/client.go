@@ -92,11 +92,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 }
 
 func clientTLS(c *identity.Credentials) *tls.Config {
-	config := c.Client(identity.Coordinator)
-	if c.Identity().Role == "" {
-		config.Certificates = nil
-	}
-	return config
+	return c.Client(identity.Coordinator)
 }
 
 // Coordinator names the one that is asked first, as it was configured.
@@ -220,6 +216,10 @@ func (c *Client) try(ctx context.Context, e endpoint, k call, body []byte, left 
 		return c.lost(e, k, connected.Load(), err)
 	}
 	defer res.Body.Close()
+	if err := stillTrusted(c.cfg.Credentials, res); err != nil {
+		e.http.CloseIdleConnections()
+		return c.lost(e, k, true, err)
+	}
 	a, err := readAnswer(res)
 	if err != nil {
 		return c.lost(e, k, true, err)

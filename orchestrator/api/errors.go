@@ -41,6 +41,7 @@ func kinds() []kind {
 		{ErrNoLeader, http.StatusServiceUnavailable, "no-leader"},
 		{ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
 		{ErrForbidden, http.StatusForbidden, "forbidden"},
+		{ErrTooMany, http.StatusTooManyRequests, "too-many"},
 		{orchestrator.ErrRefused, http.StatusConflict, "refused"},
 		{state.ErrNotFound, http.StatusNotFound, "not-found"},
 		{state.ErrConflict, http.StatusConflict, "conflict"},

@@ -19,6 +19,7 @@ type route struct {
 	leader       bool            // only the leader answers
 	repeatable   bool            // may reach a leader twice: it only reads, or names what it wants with an id or as a whole
 	poll         bool            // may wait for a change
+	limited      bool            // anybody may ask, so only now and then, and little at a time
 	trusted      bool            // from our own processes: not held to the schema, so that versions may differ during an upgrade
 	add          func(huma.API, huma.Operation, *Server)
 }
@@ -67,7 +68,7 @@ func (s *Server) routes() []route {
 	}
 	watch := get("/v1/runs/{id}", "get-run", "read a run, or wait until it changes", handle((*Server).getRun))
 	watch.poll = true
-	return []route{
+	return append(certificateRoutes(people, operators), []route{
 		{method: http.MethodGet, path: "/v1/health", id: "get-health", summary: "ask whether this coordinator answers", add: handle((*Server).health)},
 
 		get("/v1/status", "get-status", "read the status", handle((*Server).status)),
@@ -108,7 +109,7 @@ func (s *Server) routes() []route {
 			roles: []identity.Role{identity.Coordinator}, trusted: true, add: handle((*Server).probe)},
 		{method: http.MethodPost, path: "/v1/internal/contacts", id: "tell-contacts", summary: "tell when servers were last heard",
 			roles: []identity.Role{identity.Coordinator}, trusted: true, add: handle((*Server).contacts)},
-	}
+	}...)
 }
 
 // none is the input, or the output, of a route that has none.

@@ -341,3 +341,21 @@ func (c *Credentials) VerifyLeaf(chainPEM []byte) (*x509.Certificate, Identity, 
 	}
 	return chain[0], id, nil
 }
+
+// VerifyIssuing says why a certificate is not that of an issuing authority under our root.
+func (c *Credentials) VerifyIssuing(cert *x509.Certificate) error {
+	a, err := readAuthority(cert.Raw, nil)
+	if err != nil {
+		return err
+	}
+	switch {
+	case a.cluster != c.Identity().Cluster:
+		return fmt.Errorf("it belongs to cluster %s, we to %s", a.cluster, c.Identity().Cluster)
+	case !a.issuing || !cert.MaxPathLenZero:
+		return errors.New("it could sign further authorities")
+	}
+	if _, err := cert.Verify(x509.VerifyOptions{Roots: c.authority, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+		return fmt.Errorf("it is not signed by the root that this coordinator trusts: %w", err)
+	}
+	return nil
+}
