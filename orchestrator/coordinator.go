@@ -91,6 +91,9 @@ func (o *Orchestrator) AgentSync(ctx context.Context, r wire.AgentReport) (wire.
 	o.observed.agent(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.AgentDesired, uint64, error) {
 		d, err := agentDesired(v, &r, o.open)
+		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked) > 0 {
+			d.Revision = revision(d)
+		}
 		return d, d.Revision, err
 	})
 }
@@ -103,6 +106,9 @@ func (o *Orchestrator) GatewaySync(ctx context.Context, r wire.GatewayReport) (w
 	o.observed.gateway(r.Site, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.GatewayView, uint64, error) {
 		d := gatewayView(v, r.Site)
+		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked) > 0 {
+			d.Revision = revision(d)
+		}
 		return d, d.Revision, nil
 	})
 }
@@ -115,6 +121,9 @@ func (o *Orchestrator) WorkerSync(ctx context.Context, r wire.WorkerReport) (wir
 	o.observed.worker(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.WorkerDesired, uint64, error) {
 		d := workerDesired(v, r.Site, o.open)
+		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked) > 0 {
+			d.Revision = revision(d)
+		}
 		return d, d.Revision, nil
 	})
 }

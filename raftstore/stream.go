@@ -16,9 +16,12 @@ import (
 
 const (
 	handshakeTimeout = 5 * time.Second
-	// maxHandshakes bounds what strangers can make us hold: they get no further than the handshake.
-	maxHandshakes = 64
-	protocolName  = "drp-raft/1" // ALPN: a client of the API that comes here by mistake is told so at once
+	// maxHandshakes bounds what strangers can make us hold: they get no further than the handshake. Those from the peers'
+	// own addresses have places of their own.
+	maxHandshakes  = 64
+	perAddress     = 16
+	checkTrustEach = 5 * time.Second
+	protocolName   = "drp-raft/1" // ALPN: a client of the API that comes here by mistake is told so at once
 )
 
 // stream carries raft's connections under TLS. Raft's own transport authenticates nobody; here nothing is read from
@@ -31,7 +34,9 @@ type stream struct {
 	logger         *slog.Logger
 
 	accepted chan net.Conn
-	slots    chan struct{}
+	gate     *identity.Gate
+	standing standing
+	refusals refusals
 	ctx      context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
@@ -52,12 +57,14 @@ func listen(cfg *Config) (*stream, error) {
 	s := &stream{
 		Listener: l, advertise: address(self.Address), cfg: cfg, logger: cfg.Logger,
 		server: cfg.Server.Clone(), client: cfg.Client.Clone(),
-		accepted: make(chan net.Conn), slots: make(chan struct{}, maxHandshakes),
+		accepted: make(chan net.Conn), standing: standing{trusted: cfg.Trusted},
 	}
+	s.gate = &identity.Gate{Strangers: maxHandshakes, PerAddress: perAddress, Known: newPeerAddresses(cfg).known}
 	s.server.NextProtos, s.client.NextProtos = []string{protocolName}, []string{protocolName}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.running.Add(1)
 	go s.acceptAll()
+	s.running.Go(func() { s.standing.watch(s.ctx, checkTrustEach, s.logger) })
 	return s, nil
 }
 
@@ -67,14 +74,8 @@ func (s *stream) Addr() net.Addr { return s.advertise }
 func (s *stream) acceptAll() {
 	defer s.running.Done()
 	for {
-		select {
-		case s.slots <- struct{}{}:
-		case <-s.ctx.Done():
-			return
-		}
 		conn, err := s.Listener.Accept()
 		if err != nil {
-			<-s.slots
 			if s.ctx.Err() != nil {
 				return
 			}
@@ -86,20 +87,22 @@ func (s *stream) acceptAll() {
 			}
 			continue
 		}
+		leave := s.gate.Enter(conn)
 		s.running.Add(1)
 		go func() {
 			defer s.running.Done()
-			defer func() { <-s.slots }()
-			s.greet(conn)
+			s.greet(conn, leave)
 		}()
 	}
 }
 
-func (s *stream) greet(raw net.Conn) {
+func (s *stream) greet(raw net.Conn, leave func()) {
 	conn := tls.Server(raw, s.server)
-	if err := s.shake(s.ctx, conn, handshakeTimeout); err != nil {
+	err := s.shake(s.ctx, conn, handshakeTimeout)
+	leave()
+	if err != nil {
 		_ = raw.Close()
-		s.logger.Warn("connection to the raft port refused", "from", raw.RemoteAddr().String(), "error", err)
+		s.refusals.tell(s.logger, raw, err)
 		return
 	}
 	cs := conn.ConnectionState()
@@ -114,10 +117,11 @@ func (s *stream) greet(raw net.Conn) {
 		s.logger.Warn("connection to the raft port refused", "from", raw.RemoteAddr().String(), "error", err)
 		return
 	}
+	kept := s.standing.add(conn)
 	select {
-	case s.accepted <- conn:
+	case s.accepted <- kept:
 	case <-s.ctx.Done():
-		_ = conn.Close()
+		_ = kept.Close()
 	}
 }
 
@@ -154,7 +158,7 @@ func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, e
 		_ = raw.Close()
 		return nil, fmt.Errorf("dial coordinator %s: %w", to, err)
 	}
-	return conn, nil
+	return s.standing.add(conn), nil
 }
 
 // Close ends the listening. Connections handed over are raft's to close.

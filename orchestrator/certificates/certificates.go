@@ -83,18 +83,6 @@ func (r *Registrar) propose(ctx context.Context, id, by string, name state.Name,
 	return result.Err
 }
 
-// Revocations is the list as this coordinator knows it, without what has expired by itself.
-func Revocations(v *state.View, now time.Time) identity.Revocations {
-	var list identity.Revocations
-	for _, x := range v.Revocations() {
-		r := identity.Revocation{Role: identity.Role(x.Role), Holder: x.Holder, Serial: x.Serial, Before: x.Before}
-		if !r.Outlived(now) {
-			list = append(list, r)
-		}
-	}
-	return list
-}
-
 // holderForm is what names in certificates look like. There is no slash in it: callers that have no certificate bear
 // names with one, and can so ask for none.
 var (
@@ -184,7 +172,7 @@ func (r *Registrar) issue(ctx context.Context, v *state.View, o order) ([]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, state.ErrInvalid)
 	}
-	revoked := Revocations(v, r.now())
+	revoked := orchestrator.Revocations(v, r.now())
 	earliest := revoked.NotBefore(o.role, o.holder)
 	leaf := identity.Leaf{Role: o.role, Name: o.holder, Hosts: o.hosts, Serial: serial}
 	if row := issued(v, serial.Text(16)); row != nil {

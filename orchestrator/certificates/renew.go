@@ -36,7 +36,7 @@ func (r *Registrar) Renew(ctx context.Context, by string, q RenewRequest) (*Rene
 	if id.String() != by {
 		return fail(fmt.Errorf("the certificate in the request is of %s: %w", id, orchestrator.ErrRefused))
 	}
-	if err := Revocations(v, r.now()).Check(present); err != nil { // by what the leader knows for sure
+	if err := orchestrator.Revocations(v, r.now()).Check(present); err != nil { // by what the leader knows for sure
 		return fail(fmt.Errorf("%w: make a new token with drp ca enrol %s %s if it may come back: %w", err, id.Role, id.Name, orchestrator.ErrRefused))
 	}
 	if n := unexpired(v, id, r); n >= mostAtOnce {

@@ -24,6 +24,9 @@ type Credentials struct {
 	revoked      atomic.Pointer[func(*x509.Certificate) error]
 	log          atomic.Pointer[slog.Logger]
 
+	listing sync.Mutex
+	list    Revocations // that was sent
+
 	current atomic.Pointer[loaded]
 	mu      sync.Mutex // over one reading of the files
 	tried   stamp      // what was read last, well or not
@@ -50,6 +53,12 @@ func Load(f Files) (*Credentials, error) {
 		return nil, fmt.Errorf("load credentials %s: %w", f.Certificate, err)
 	}
 	c.files, c.tried = f, seen
+	if c.list, err = f.loadRevocations(); err != nil {
+		return nil, err
+	}
+	if len(c.list) > 0 {
+		c.SetRevoked(c.list.Check)
+	}
 	return c, nil
 }
 
@@ -132,6 +141,25 @@ func (c *Credentials) logger() *slog.Logger {
 // SetRevoked sets who says that a peer's certificate counts no more. It is called at each handshake and request, by
 // many at once, and must not block.
 func (c *Credentials) SetRevoked(check func(*x509.Certificate) error) { c.revoked.Store(&check) }
+
+// SetRevocations takes over the list that the platform sent. What was on it stays on it, also over a restart: else whoever
+// has a revoked coordinator's key could take itself off again.
+func (c *Credentials) SetRevocations(next Revocations) {
+	c.listing.Lock()
+	defer c.listing.Unlock()
+	all := c.list.with(next, time.Now())
+	if slices.Equal(all, c.list) {
+		return
+	}
+	c.list = all
+	c.SetRevoked(all.Check)
+	if c.files == (Files{}) {
+		return
+	}
+	if err := c.files.saveRevocations(all); err != nil {
+		c.logger().Error("revocations are known, but not on the disk", "error", err)
+	}
+}
 
 // Check says why a peer's certificate counts no more: a connection outlives what it began with.
 func (c *Credentials) Check(peer *x509.Certificate) error {

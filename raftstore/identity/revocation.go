@@ -2,8 +2,11 @@ package identity
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 )
 
@@ -69,4 +72,56 @@ func (l Revocations) NotBefore(role Role, holder string) time.Time {
 		}
 	}
 	return at
+}
+
+// with is both lists, without what has expired by itself.
+func (l Revocations) with(next Revocations, now time.Time) Revocations {
+	type key struct {
+		role           Role
+		holder, serial string
+	}
+	at := map[key]int{}
+	var all Revocations
+	for _, r := range append(append(Revocations{}, l...), next...) {
+		k := key{r.Role, r.Holder, r.Serial}
+		i, known := at[k]
+		switch {
+		case r.Outlived(now):
+		case !known:
+			at[k] = len(all)
+			all = append(all, r)
+		case r.Before.After(all[i].Before):
+			all[i] = r
+		}
+	}
+	return all
+}
+
+// revoked is the file that keeps the list over a restart.
+func (f Files) revoked() string { return f.Certificate + ".revoked" }
+
+func (f Files) saveRevocations(l Revocations) error {
+	data, err := json.Marshal(l)
+	if err == nil {
+		err = WriteFile(f.revoked(), data, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("save revocations: %w", err)
+	}
+	return nil
+}
+
+func (f Files) loadRevocations() (Revocations, error) {
+	data, err := os.ReadFile(f.revoked())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var l Revocations
+	if err == nil {
+		err = json.Unmarshal(data, &l)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load revocations %s: %w", f.revoked(), err)
+	}
+	return l, nil
 }
