@@ -12,6 +12,7 @@ import (
 
 	"drp/orchestrator"
 	"drp/orchestrator/api"
+	"drp/orchestrator/certificates"
 	"drp/orchestrator/sealing"
 	"drp/raftstore"
 	"drp/raftstore/identity"
@@ -29,6 +30,9 @@ type serverConfig struct {
 	Certificates identity.Files `yaml:"certificates"`
 	AgeIdentity  string         `yaml:"age_identity"`
 	Recipients   []string       `yaml:"recipients"`
+	// Issuer is the file with the issuing authority of a new platform, which the first leader puts into the state. Once
+	// that is done it means nothing.
+	Issuer string `yaml:"issuer,omitempty"`
 }
 
 type peerConfig struct {
@@ -76,7 +80,7 @@ func runServer(ctx context.Context, path string) error {
 		return err
 	}
 	log := newLogger()
-	credentials, err := identity.Load(c.Certificates)
+	credentials, err := loadCredentials(c.Certificates, log)
 	if err != nil {
 		return err
 	}
@@ -90,6 +94,7 @@ func runServer(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	refuseRevoked(credentials, store)
 	peers, err := newPeers(c, credentials, log)
 	if err != nil {
 		return errors.Join(err, store.Close())
@@ -99,22 +104,25 @@ func runServer(ctx context.Context, path string) error {
 		Store: leaderStore{store}, Sealer: sealer, Peers: peers, Logger: log,
 	})
 	peers.self = brain
-	err = serve(ctx, c, brain, store, credentials, log)
+	registrar := newRegistrar(c, store, sealer, credentials, log)
+	go serverIdentity(ctx, c, registrar, credentials, peers, store, log)
+	err = serve(ctx, c, brain, store, registrar, credentials, log)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause // the store cannot go on, and perhaps not even be closed: a disk that hangs must not keep this process
 	}
 	return errors.Join(err, store.Close())
 }
 
-func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator, store *raftstore.Store, credentials *identity.Credentials, log *slog.Logger) error {
+func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator, store *raftstore.Store, registrar *certificates.Registrar, credentials *identity.Credentials, log *slog.Logger) error {
 	urls := map[string]string{}
 	for _, p := range c.Peers {
 		urls[p.Name] = p.API
 	}
 	server, err := api.New(api.Config{
 		API: brain, Name: c.Name, Leader: store.Leader, Peers: urls, Credentials: credentials, Logger: log,
-		Tokens:  func() []*state.APIToken { return store.View().APITokens() },
-		Changed: store.Changed,
+		Certificates: registrar,
+		Tokens:       func() []*state.APIToken { return store.View().APITokens() },
+		Changed:      store.Changed,
 	})
 	if err != nil {
 		return err
@@ -138,6 +146,7 @@ func (c serverConfig) store(credentials *identity.Credentials, log *slog.Logger,
 	config := raftstore.Config{
 		Name: c.Name, Dir: c.Data, Listen: c.Raft, Logger: log, Fatal: stop,
 		Server: credentials.Server(identity.Coordinator), Client: credentials.Client(identity.Coordinator),
+		Trusted: credentials.Check,
 	}
 	for _, p := range c.Peers {
 		config.Peers = append(config.Peers, raftstore.Peer{Name: p.Name, Address: p.Raft})

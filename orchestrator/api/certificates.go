@@ -2,9 +2,15 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"drp/orchestrator"
 	"drp/orchestrator/certificates"
@@ -178,4 +184,48 @@ func (c *Client) Revocations(ctx context.Context) ([]*state.Revocation, error) {
 // Revoke makes certificates worthless.
 func (c *Client) Revoke(ctx context.Context, q certificates.RevokeRequest) error {
 	return c.do(ctx, post("/v1/revocations", q, nil))
+}
+
+// FetchRoot reads the root certificate of a platform of which nothing is known yet but its fingerprint. Whoever answers
+// is believed nothing: the certificate is taken only when it is the one. Nothing secret is sent.
+func FetchRoot(ctx context.Context, coordinator, fingerprint string) ([]byte, error) {
+	u, err := url.Parse(coordinator)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("fetch root: coordinator %q: want https://HOST:PORT: %w", coordinator, state.ErrInvalid)
+	}
+	// The chain cannot be verified before the root is known, and proves nothing here that the fingerprint does not.
+	client := newHTTPClient(&tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true})
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+u.Host+"/v1/root", nil)
+	if err != nil {
+		return nil, fmt.Errorf("fetch root: %w", err)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("fetch root from %s: %w: %w", coordinator, unwrapURL(err), ErrUnreachable)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxStranger))
+	if err != nil {
+		return nil, fmt.Errorf("fetch root from %s: %w: %w", coordinator, err, ErrUnreachable)
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, readProblem(coordinator, res.StatusCode, body)
+	}
+	var root Root
+	if err := json.Unmarshal(body, &root); err != nil {
+		return nil, fmt.Errorf("fetch root: %s answered with something else: %w", coordinator, err)
+	}
+	certs, err := identity.DecodeCertificates([]byte(root.Authority))
+	if err != nil {
+		return nil, fmt.Errorf("fetch root: %w", err)
+	}
+	want := strings.ToLower(strings.ReplaceAll(fingerprint, ":", ""))
+	for _, c := range certs {
+		if identity.Fingerprint(c) == want {
+			return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}), nil
+		}
+	}
+	return nil, fmt.Errorf("%s shows a root with the fingerprint %s, and not %s: it is of another platform, the fingerprint is mistyped, "+
+		"or somebody stands in between. The token was not sent: %w", coordinator, identity.Fingerprint(certs[0]), want, ErrForbidden)
 }

@@ -34,10 +34,11 @@ type Registrar struct {
 	Credentials *identity.Credentials
 	// Voters are the coordinators that elect. It is asked before one of them is revoked.
 	Voters func() []string
-	// Coordinators are the URLs that newcomers are told, by name.
-	Coordinators func() map[string]string
-	Clock        func() time.Time
-	Log          *slog.Logger
+	// Members are the coordinators of the configuration, and Recipients everybody that it seals to: what a newcomer is told.
+	Members    func() []state.Member
+	Recipients func() []string
+	Clock      func() time.Time
+	Log        *slog.Logger
 
 	mu     sync.Mutex
 	opened *identity.Authority // of sealed
@@ -72,6 +73,29 @@ func (r *Registrar) view(ctx context.Context) (*state.View, error) {
 		return nil, orchestrator.ErrNotLeader
 	}
 	return r.Store.Read(ctx)
+}
+
+// members are those of the state, and those that only the configuration knows.
+func (r *Registrar) members() []state.Member {
+	var all []state.Member
+	for _, m := range r.Store.View().Members() {
+		all = append(all, *m)
+	}
+	for _, m := range r.Members() {
+		if !slices.ContainsFunc(all, func(known state.Member) bool { return known.Name == m.Name }) {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+func (r *Registrar) urls() []string {
+	urls := []string{}
+	for _, m := range r.members() {
+		urls = append(urls, m.API)
+	}
+	slices.Sort(urls)
+	return urls
 }
 
 // propose repeats harmlessly: every id here is derived from what is asked.

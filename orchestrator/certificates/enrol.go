@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,14 +50,15 @@ type JoinRequest struct {
 
 // Joined is what a newcomer gets.
 type Joined struct {
-	Certificate string         `json:"certificate" doc:"with its chain, PEM"`
-	Authority   string         `json:"authority" doc:"whom to trust, PEM"`
-	Role        identity.Role  `json:"role"`
-	Holder      string         `json:"holder"`
-	Site        state.SiteName `json:"site,omitempty"`
-	// Coordinators are URLs by name.
-	Coordinators map[string]string `json:"coordinators"`
-	Members      []*state.Member   `json:"members,omitempty" doc:"for a coordinator: all that are known"`
+	Certificate  string         `json:"certificate" doc:"with its chain, PEM"`
+	Authority    string         `json:"authority" doc:"whom to trust, PEM"`
+	Role         identity.Role  `json:"role"`
+	Holder       string         `json:"holder"`
+	Site         state.SiteName `json:"site,omitempty"`
+	Coordinators []string       `json:"coordinators" nullable:"false" doc:"URLs"`
+	// For a coordinator: all that are known, and everybody that secrets are sealed to.
+	Members    []state.Member `json:"members,omitempty"`
+	Recipients []string       `json:"recipients,omitempty"`
 }
 
 // CreateEnrolment makes a one-time token. The state keeps its SHA-256.
@@ -99,11 +99,7 @@ func (r *Registrar) CreateEnrolment(ctx context.Context, by string, q EnrolmentR
 	if err := r.propose(ctx, "enrolment-"+hex.EncodeToString(sum[:]), by, state.EnrolmentCreate, state.EnrolmentCreateData{Enrolment: e}); err != nil {
 		return fail(err)
 	}
-	t := &EnrolmentToken{Token: token, Expires: e.Expires, Fingerprint: identity.Fingerprint(roots[0]), Coordinators: []string{}, Notes: notes}
-	for _, u := range r.Coordinators() {
-		t.Coordinators = append(t.Coordinators, u)
-	}
-	slices.Sort(t.Coordinators)
+	t := &EnrolmentToken{Token: token, Expires: e.Expires, Fingerprint: identity.Fingerprint(roots[0]), Coordinators: r.urls(), Notes: notes}
 	return t, nil
 }
 
@@ -173,9 +169,9 @@ func (r *Registrar) Enrol(ctx context.Context, q JoinRequest) (*Joined, error) {
 	}
 	r.log().Info("certificate issued to a newcomer", "for", e.Role+"/"+e.Holder, "serial", serial.Text(16), "token_by", e.By, "again", known)
 	j := &Joined{Certificate: string(chain), Authority: string(r.Credentials.AuthorityPEM()), Role: role, Holder: e.Holder, Site: e.Site,
-		Coordinators: r.Coordinators()}
+		Coordinators: r.urls()}
 	if role == identity.Coordinator {
-		j.Members = r.Store.View().Members()
+		j.Members, j.Recipients = r.members(), r.Recipients()
 	}
 	return j, nil
 }
