@@ -35,7 +35,7 @@ func (c *standingConn) Close() error {
 	return c.Conn.Close()
 }
 
-func (s *standing) add(conn *tls.Conn) net.Conn {
+func (s *standing) add(conn *tls.Conn) *standingConn {
 	c := &standingConn{Conn: conn, of: s}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,6 +44,17 @@ func (s *standing) add(conn *tls.Conn) net.Conn {
 	}
 	s.conns[c] = struct{}{}
 	return c
+}
+
+// forget is for a connection that was closed and not handed over.
+func (s *standing) forget(conn *tls.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.Conn == conn {
+			delete(s.conns, c)
+		}
+	}
 }
 
 // watch closes what is not trusted any more, until ctx ends.
@@ -104,59 +115,55 @@ func (r *refusals) tell(log *slog.Logger, conn net.Conn, cause error) {
 	r.next, r.unsaid = now.Add(tellEach), 0
 }
 
-// peerAddresses are those that the peers' configured addresses stand for. Names are looked up now and then, and never by
+// peerAddresses are those at which the other coordinators are reached. Names are looked up now and then, and never by
 // who waits for the answer.
 type peerAddresses struct {
-	hosts []string
-	mu    sync.Mutex
-	fixed map[netip.Addr]bool
-	named map[netip.Addr]bool
-	asked time.Time
+	roster *roster
+	mu     sync.Mutex
+	named  map[netip.Addr]bool
+	asked  time.Time
 }
 
 const lookUpEach = time.Minute
 
-func newPeerAddresses(cfg *Config) *peerAddresses {
-	p := &peerAddresses{fixed: map[netip.Addr]bool{}}
-	for _, peer := range cfg.Peers {
+func newPeerAddresses(r *roster) *peerAddresses { return &peerAddresses{roster: r} }
+
+func (p *peerAddresses) known(a netip.Addr) bool {
+	var names []string
+	for _, peer := range append(p.roster.others(), p.roster.file...) {
 		host, _, err := net.SplitHostPort(peer.Address)
 		if err != nil {
 			continue
 		}
-		if a, err := netip.ParseAddr(host); err == nil {
-			p.fixed[a.Unmap().WithZone("")] = true
-		} else {
-			p.hosts = append(p.hosts, host)
+		at, err := netip.ParseAddr(host)
+		switch {
+		case err != nil:
+			names = append(names, host)
+		case at.Unmap().WithZone("") == a:
+			return true
 		}
 	}
-	if len(p.hosts) > 0 {
-		p.asked = time.Now()
-		go p.refresh()
+	if len(names) == 0 {
+		return false
 	}
-	return p
-}
-
-func (p *peerAddresses) known(a netip.Addr) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.hosts) > 0 && time.Since(p.asked) > lookUpEach {
+	if time.Since(p.asked) > lookUpEach {
 		p.asked = time.Now()
-		go p.refresh()
+		go p.lookUp(names)
 	}
-	return p.fixed[a] || p.named[a]
+	return p.named[a]
 }
 
-func (p *peerAddresses) refresh() {
-	if len(p.hosts) == 0 {
-		return
-	}
+// lookUp leaves out what has no answer: without a place of its own a peer still has a stranger's.
+func (p *peerAddresses) lookUp(names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	named := map[netip.Addr]bool{}
-	for _, host := range p.hosts {
-		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	for _, name := range names {
+		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		if err != nil {
-			continue // without a place of its own a peer still has a stranger's
+			continue
 		}
 		for _, a := range found {
 			named[a.Unmap().WithZone("")] = true
@@ -164,5 +171,5 @@ func (p *peerAddresses) refresh() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.named, p.asked = named, time.Now()
+	p.named = named
 }

@@ -37,19 +37,21 @@ func keepRenewed(ctx context.Context, credentials *identity.Credentials, ask ask
 type askFunc = func(ctx context.Context, requestPEM, presentPEM []byte) ([]byte, error)
 
 // newRegistrar makes a coordinator's part in certificates, and lets its own list of revocations count.
-func newRegistrar(c serverConfig, store *raftstore.Store, sealer orchestrator.Sealer, credentials *identity.Credentials, log *slog.Logger) *certificates.Registrar {
+func newRegistrar(c serverConfig, store *raftstore.Store, where directory, sealer orchestrator.Sealer, credentials *identity.Credentials, log *slog.Logger) *certificates.Registrar {
 	return &certificates.Registrar{
 		Name: c.Name, Store: leaderStore{store}, Sealer: sealer, Credentials: credentials, Log: log,
 		Voters: func() []string {
 			var names []string
-			for _, p := range c.Peers {
-				names = append(names, p.Name)
+			for _, m := range store.Members() {
+				if m.Voter {
+					names = append(names, m.Name)
+				}
 			}
 			return names
 		},
 		Members: func() []state.Member {
 			var all []state.Member
-			for _, p := range c.Peers {
+			for _, p := range where.all() {
 				all = append(all, state.Member{Name: p.Name, Site: state.SiteName(p.Site), Raft: p.Raft, API: p.API})
 			}
 			return all
@@ -78,7 +80,7 @@ func renewThrough(registrar *certificates.Registrar, leader func() (string, bool
 			}
 			return []byte(out.Certificate), nil
 		case client == nil:
-			return nil, fmt.Errorf("%s leads, and is none of the peers in the configuration", name)
+			return nil, fmt.Errorf("%s leads, and its address is not known here", name)
 		default:
 			return client.Renew(ctx, requestPEM, presentPEM)
 		}
@@ -86,14 +88,16 @@ func renewThrough(registrar *certificates.Registrar, leader func() (string, bool
 }
 
 func (p *peers) named(name string) *api.Client {
-	for _, list := range p.others {
-		for _, other := range list {
-			if other.name == name {
-				return other.client
-			}
-		}
+	url := p.directory.url(name)
+	if url == "" {
+		return nil
 	}
-	return nil
+	c, err := p.client(url)
+	if err != nil {
+		p.log.Warn("coordinator cannot be asked", "coordinator", name, "error", err)
+		return nil
+	}
+	return c
 }
 
 // serverIdentity is what a coordinator does about certificates beside answering.

@@ -25,8 +25,9 @@ type Brain struct {
 	Fail     map[string]error // by method: what it answers instead
 	Report   *orchestrator.StatusReport
 	Plan     *orchestrator.Plan
-	Finish   func(r *state.Run)            // how a confirmed run ends; nil: well
-	Stuck    bool                          // runs do not get through their second step
+	Finish   func(r *state.Run) // how a confirmed run ends; nil: well
+	Stuck    bool               // runs do not get through their second step
+	Cluster  Cluster
 	Hook     func(b *Brain, method string) // called under the lock before each answer
 
 	state *state.State
