@@ -1,12 +1,14 @@
 package raftstore
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,13 +26,19 @@ type guarded struct {
 	mu        sync.Mutex
 	revoked   identity.Revocations
 	drop      atomic.Bool // nobody is trusted: each connection that stands is closed at the next look
+	dropped   map[string]bool
 }
 
-func (g *guarded) check(c *x509.Certificate) error {
-	if g.drop.Load() {
+func (g *guarded) trusted(name string) func(*x509.Certificate) error {
+	return func(c *x509.Certificate) error {
+		if !g.drop.Load() {
+			return g.list(c)
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.dropped[name] = true
 		return identity.ErrRevoked
 	}
-	return g.list(c)
 }
 
 func (g *guarded) list(c *x509.Certificate) error {
@@ -47,7 +55,7 @@ func (g *guarded) revoke(r identity.Revocation) {
 
 func newGuarded(t *testing.T) *guarded {
 	t.Helper()
-	g := &guarded{authority: newAuthority(t, "7d1f"), stores: map[string]*Store{}}
+	g := &guarded{authority: newAuthority(t, "7d1f"), stores: map[string]*Store{}, dropped: map[string]bool{}}
 	for i, address := range loopback(3) {
 		g.peers = append(g.peers, Peer{Name: string(rune('a' + i)), Address: address})
 	}
@@ -58,7 +66,7 @@ func newGuarded(t *testing.T) *guarded {
 		credentials := issue(t, g.authority, identity.Coordinator, p.Name)
 		credentials.SetRevoked(g.list)
 		cfg.Server, cfg.Client = credentials.Server(identity.Coordinator), credentials.Client(identity.Coordinator)
-		cfg.Trusted = g.check
+		cfg.Trusted = g.trusted(p.Name)
 		g.stores[p.Name] = open(t, cfg)
 		all = append(all, g.stores[p.Name])
 	}
@@ -210,22 +218,18 @@ func halfOpen(t *testing.T, from func(int) net.IP) {
 	g := newGuarded(t)
 	term := g.leader.Status().Term
 	before := g.longestSilence(t, func() bool { return g.reconnect(t) })
-	var stuck []net.Conn
-	defer func() {
-		for _, c := range stuck {
-			_ = c.Close()
-		}
-	}()
+	ctx, cancel := context.WithCancel(t.Context())
+	var strangers, connected sync.WaitGroup
+	defer strangers.Wait()
+	defer cancel()
 	for i := range 1000 {
-		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: from(i)}, Timeout: 10 * time.Second}
+		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: from(i)}}
 		for _, p := range g.peers {
-			conn, err := dialer.Dial("tcp", p.Address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			stuck = append(stuck, conn)
+			connected.Add(1)
+			strangers.Go(func() { halfOpenForEver(ctx, dialer, p.Address, sync.OnceFunc(connected.Done)) })
 		}
 	}
+	connected.Wait()
 	meanwhile := g.longestSilence(t, func() bool { return g.reconnect(t) })
 	if meanwhile > before+time.Second {
 		t.Errorf("the longest silence was %s, and %s without strangers: want at most a second more", meanwhile, before)
@@ -234,6 +238,24 @@ func halfOpen(t *testing.T, from func(int) net.IP) {
 		t.Errorf("got %s of term %d, want still the leader of term %d", now.Role, now.Term, term)
 	}
 	t.Logf("longest silence %s, without strangers %s", meanwhile, before)
+}
+
+// halfOpenForEver connects, says nothing, and connects again some seconds after it was thrown out.
+func halfOpenForEver(ctx context.Context, dialer *net.Dialer, to string, connected func()) {
+	for ctx.Err() == nil {
+		conn, err := dialer.DialContext(ctx, "tcp", to)
+		connected()
+		if err == nil {
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			_, _ = io.Copy(io.Discard, conn)
+			stop()
+			_ = conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+		}
+	}
 }
 
 // longestSilence is how long a follower heard nothing from the leader, while during runs.
@@ -267,19 +289,26 @@ func (g *guarded) longestSilence(t *testing.T, during func() bool) time.Duration
 // reconnect closes every connection between the coordinators, and waits until they talk again.
 func (g *guarded) reconnect(t *testing.T) bool {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	g.drop.Store(true)
-	defer g.drop.Store(false)
-	time.Sleep(checkTrustEach + time.Second) // each of them has looked once
-	g.drop.Store(false)
-	at := time.Now()
-	for _, s := range g.followers() {
-		for !s.Status().LastContact.After(at) {
+	until := func(done func() bool) bool {
+		for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				return false
 			}
-			time.Sleep(5 * time.Millisecond)
 		}
+		return true
 	}
-	return true
+	g.mu.Lock()
+	clear(g.dropped)
+	g.mu.Unlock()
+	g.drop.Store(true)
+	closed := until(func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.dropped) == len(g.stores)
+	})
+	g.drop.Store(false)
+	at := time.Now()
+	return closed && until(func() bool {
+		return !slices.ContainsFunc(g.followers(), func(s *Store) bool { return !s.Status().LastContact.After(at) })
+	})
 }
