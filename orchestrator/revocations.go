@@ -13,7 +13,7 @@ import (
 func Revocations(v *state.View, now time.Time) identity.Revocations {
 	var list identity.Revocations
 	for _, x := range v.Revocations() {
-		r := identity.Revocation{Role: identity.Role(x.Role), Holder: x.Holder, Serial: x.Serial, Before: x.Before}
+		r := identity.Revoked{Role: identity.Role(x.Role), Holder: x.Holder, Serial: x.Serial, Before: x.Before}
 		if !r.Outlived(now) {
 			list = append(list, r)
 		}

@@ -47,7 +47,7 @@ func (g *guarded) list(c *x509.Certificate) error {
 	return g.revoked.Check(c)
 }
 
-func (g *guarded) revoke(r identity.Revocation) {
+func (g *guarded) revoke(r identity.Revoked) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.revoked = append(g.revoked, r)
@@ -147,7 +147,7 @@ func TestRaftPort_Refuses(t *testing.T) {
 		if got := greeted(t, self.Address, revoked); !got {
 			t.Fatal("not let in before it was revoked: the test proves nothing")
 		}
-		g.revoke(identity.Revocation{Role: identity.Coordinator, Holder: peer, Serial: identity.SerialOf(own.Leaf), Before: time.Now()})
+		g.revoke(identity.Revoked{Role: identity.Coordinator, Holder: peer, Serial: identity.SerialOf(own.Leaf), Before: time.Now()})
 		if got := answer(t, self.Address, revoked); got != "" {
 			t.Errorf("got an answer of %q, want the connection closed", got)
 		}
@@ -186,7 +186,7 @@ func TestRaftPort_RevokedWhileConnected(t *testing.T) {
 	g := newGuarded(t)
 	followers := g.followers()
 	out, stays := followers[0], followers[1]
-	g.revoke(identity.Revocation{Role: identity.Coordinator, Holder: out.cfg.Name, Before: time.Now().Add(2 * time.Second)})
+	g.revoke(identity.Revoked{Role: identity.Coordinator, Holder: out.cfg.Name, Before: time.Now().Add(2 * time.Second)})
 	deadline := time.Now().Add(time.Minute)
 	for time.Since(out.Status().LastContact) < 3*time.Second { // heartbeats come several times a second
 		if time.Now().After(deadline) {

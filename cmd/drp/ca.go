@@ -250,7 +250,7 @@ func newIssuerRenewCommand(c *connection) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := client.SetIssuer(cmd.Context(), certificates.Issuer{Certificate: string(certificate), SealedKey: key.SealedKey}); err != nil {
+			if err := client.SetIssuer(cmd.Context(), certificates.IssuingAuthority{Certificate: string(certificate), SealedKey: key.SealedKey}); err != nil {
 				return err
 			}
 			parsed, err := identity.DecodeCertificates(certificate)

@@ -185,7 +185,7 @@ func (i *caInit) make(dir string, coordinators []firstCoordinator) (fingerprint 
 	if err != nil {
 		return "", err
 	}
-	issuer, err := json.MarshalIndent(certificates.Issuer{Certificate: string(issuing.CertificatePEM()), SealedKey: sealed}, "", "  ")
+	issuer, err := json.MarshalIndent(certificates.IssuingAuthority{Certificate: string(issuing.CertificatePEM()), SealedKey: sealed}, "", "  ")
 	if err != nil {
 		return "", err
 	}

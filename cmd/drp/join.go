@@ -142,7 +142,7 @@ func (j *joiner) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q := certificates.JoinRequest{Token: token, Role: j.role, Request: string(request), Raft: j.raft, API: j.api}
+	q := certificates.EnrolRequest{Token: token, Role: j.role, Request: string(request), Raft: j.raft, API: j.api}
 	if j.role == identity.Coordinator {
 		if q.Recipient, err = j.recipient(); err != nil {
 			return err
@@ -234,7 +234,7 @@ func (j *joiner) recipient() (string, error) {
 }
 
 // take writes what was handed out, and says what is next.
-func (j *joiner) take(joined *certificates.Joined, key []byte, recipient string) error {
+func (j *joiner) take(joined *certificates.Enrolled, key []byte, recipient string) error {
 	credentials, err := identity.New([]byte(joined.Certificate), key, []byte(joined.Authority))
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
@@ -259,7 +259,7 @@ func clockHint(c *x509.Certificate) string {
 	return "look at the clocks of this machine and of the coordinators"
 }
 
-func (j *joiner) explain(joined *certificates.Joined, recipient string) error {
+func (j *joiner) explain(joined *certificates.Enrolled, recipient string) error {
 	files := j.files()
 	switch j.role {
 	case identity.Operator:
@@ -282,15 +282,14 @@ func (j *joiner) explain(joined *certificates.Joined, recipient string) error {
 }
 
 // explainServer writes a first configuration where there is none: a coordinator has to know of all others.
-func (j *joiner) explainServer(joined *certificates.Joined, recipient string) error {
+func (j *joiner) explainServer(joined *certificates.Enrolled, recipient string) error {
 	self := peerConfig{Name: joined.Holder, Site: string(joined.Site), Raft: j.raft, API: j.api}
 	var peers []peerConfig
 	recipients := slices.Clone(joined.Recipients)
-	for _, m := range joined.Members {
+	for _, m := range joined.Others {
 		if m.Name != self.Name {
 			peers = append(peers, peerConfig{Name: m.Name, Site: string(m.Site), Raft: m.Raft, API: m.API})
 		}
-		recipients = append(recipients, m.Recipient)
 	}
 	peers = append(peers, self)
 	recipients = append(recipients, recipient)

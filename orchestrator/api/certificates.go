@@ -77,8 +77,8 @@ func registered[O any](s *Server, ask func(*certificates.Registrar) (O, error)) 
 	return &entity[O]{out}, nil
 }
 
-func (s *Server) enrol(ctx context.Context, in *entity[certificates.JoinRequest]) (*entity[*certificates.Joined], error) {
-	return registered(s, func(r *certificates.Registrar) (*certificates.Joined, error) { return r.Enrol(ctx, in.Body) })
+func (s *Server) enrol(ctx context.Context, in *entity[certificates.EnrolRequest]) (*entity[*certificates.Enrolled], error) {
+	return registered(s, func(r *certificates.Registrar) (*certificates.Enrolled, error) { return r.Enrol(ctx, in.Body) })
 }
 
 func (s *Server) renew(ctx context.Context, in *entity[certificates.RenewRequest]) (*entity[*certificates.Renewed], error) {
@@ -93,15 +93,15 @@ func (s *Server) createEnrolment(ctx context.Context, in *entity[certificates.En
 	})
 }
 
-func (s *Server) showAuthority(ctx context.Context, _ *none) (*entity[*certificates.Info], error) {
-	return registered(s, func(r *certificates.Registrar) (*certificates.Info, error) { return r.Show(ctx) })
+func (s *Server) showAuthority(ctx context.Context, _ *none) (*entity[*certificates.AuthorityInfo], error) {
+	return registered(s, func(r *certificates.Registrar) (*certificates.AuthorityInfo, error) { return r.Show(ctx) })
 }
 
 func (s *Server) requestIssuer(ctx context.Context, _ *none) (*entity[*certificates.IssuerKey], error) {
 	return registered(s, func(r *certificates.Registrar) (*certificates.IssuerKey, error) { return r.NewIssuerKey(ctx) })
 }
 
-func (s *Server) setIssuer(ctx context.Context, in *entity[certificates.Issuer]) (*none, error) {
+func (s *Server) setIssuer(ctx context.Context, in *entity[certificates.IssuingAuthority]) (*none, error) {
 	r, err := s.registrar()
 	if err != nil {
 		return nil, err
@@ -109,8 +109,8 @@ func (s *Server) setIssuer(ctx context.Context, in *entity[certificates.Issuer])
 	return nil, r.SetIssuer(ctx, callerOf(ctx).String(), in.Body)
 }
 
-func (s *Server) listCertificates(ctx context.Context, _ *none) (*entity[[]certificates.Entry], error) {
-	return registered(s, func(r *certificates.Registrar) ([]certificates.Entry, error) { return r.List(ctx) })
+func (s *Server) listCertificates(ctx context.Context, _ *none) (*entity[[]certificates.IssuedCertificate], error) {
+	return registered(s, func(r *certificates.Registrar) ([]certificates.IssuedCertificate, error) { return r.List(ctx) })
 }
 
 func (s *Server) listRevocations(ctx context.Context, _ *none) (*entity[[]*state.Revocation], error) {
@@ -133,8 +133,8 @@ func (c *Client) Root(ctx context.Context) (string, error) {
 }
 
 // Enrol joins with a one-time token. Asking again with the same token and key is harmless.
-func (c *Client) Enrol(ctx context.Context, q certificates.JoinRequest) (*certificates.Joined, error) {
-	var out certificates.Joined
+func (c *Client) Enrol(ctx context.Context, q certificates.EnrolRequest) (*certificates.Enrolled, error) {
+	var out certificates.Enrolled
 	return &out, c.do(ctx, post("/v1/enrol", q, &out))
 }
 
@@ -155,8 +155,8 @@ func (c *Client) CreateEnrolment(ctx context.Context, q certificates.EnrolmentRe
 }
 
 // Authority says what certificates rest on.
-func (c *Client) Authority(ctx context.Context) (*certificates.Info, error) {
-	var out certificates.Info
+func (c *Client) Authority(ctx context.Context) (*certificates.AuthorityInfo, error) {
+	var out certificates.AuthorityInfo
 	return &out, c.do(ctx, get("/v1/ca", &out))
 }
 
@@ -167,13 +167,13 @@ func (c *Client) RequestIssuer(ctx context.Context) (*certificates.IssuerKey, er
 }
 
 // SetIssuer changes the issuing authority.
-func (c *Client) SetIssuer(ctx context.Context, i certificates.Issuer) error {
+func (c *Client) SetIssuer(ctx context.Context, i certificates.IssuingAuthority) error {
 	return c.do(ctx, post("/v1/ca/issuer", i, nil))
 }
 
 // Certificates lists what was issued through the platform.
-func (c *Client) Certificates(ctx context.Context) ([]*certificates.Entry, error) {
-	return rows[certificates.Entry](ctx, c, "/v1/certificates")
+func (c *Client) Certificates(ctx context.Context) ([]*certificates.IssuedCertificate, error) {
+	return rows[certificates.IssuedCertificate](ctx, c, "/v1/certificates")
 }
 
 // Revocations lists what counts no more.

@@ -100,7 +100,7 @@ func refused(t *testing.T, err error, want error, words string) {
 func TestRegistrar_Enrol(t *testing.T) {
 	r := newRig(t)
 	token := r.token(t, identity.Gateway, "par1", "2001:db8::30", "gw.example.org")
-	q := certificates.JoinRequest{Token: token, Role: identity.Gateway, Request: request(t)}
+	q := certificates.EnrolRequest{Token: token, Role: identity.Gateway, Request: request(t)}
 	joined, err := r.Enrol(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestRegistrar_Enrol(t *testing.T) {
 func TestRegistrar_EnrolRefuses(t *testing.T) {
 	r := newRig(t)
 	join := func(token string, role identity.Role) error {
-		_, err := r.Enrol(t.Context(), certificates.JoinRequest{Token: token, Role: role, Request: request(t)})
+		_, err := r.Enrol(t.Context(), certificates.EnrolRequest{Token: token, Role: role, Request: request(t)})
 		return err
 	}
 	refused(t, join("drpe_wrong", identity.Agent), orchestrator.ErrRefused, "not known here")
@@ -163,7 +163,7 @@ func TestRegistrar_EnrolRefuses(t *testing.T) {
 	token := r.token(t, identity.Agent, "par1-s1")
 	refused(t, join(token, identity.Coordinator), orchestrator.ErrRefused, "for agent/par1-s1")
 	refused(t, join(token, identity.Operator), orchestrator.ErrRefused, "for agent/par1-s1")
-	_, err := r.Enrol(t.Context(), certificates.JoinRequest{Token: token, Role: identity.Agent, Request: "no request"})
+	_, err := r.Enrol(t.Context(), certificates.EnrolRequest{Token: token, Role: identity.Agent, Request: "no request"})
 	refused(t, err, state.ErrInvalid, "certificate request")
 	r.after(15 * time.Minute)
 	refused(t, join(token, identity.Agent), orchestrator.ErrRefused, "expired")
@@ -188,7 +188,7 @@ func TestRegistrar_EnrolAtOnce(t *testing.T) {
 	let := make(chan string, len(requests))
 	for _, q := range requests {
 		group.Go(func() {
-			if _, err := r.Enrol(t.Context(), certificates.JoinRequest{Token: token, Role: identity.Agent, Request: q}); err == nil {
+			if _, err := r.Enrol(t.Context(), certificates.EnrolRequest{Token: token, Role: identity.Agent, Request: q}); err == nil {
 				let <- q
 			}
 		})
@@ -206,7 +206,7 @@ func TestRegistrar_EnrolAtOnce(t *testing.T) {
 // asking again gets it.
 func TestRegistrar_EnrolOutcomeUnknown(t *testing.T) {
 	r := newRig(t)
-	q := certificates.JoinRequest{Token: r.token(t, identity.Agent, "par1-s1"), Role: identity.Agent, Request: request(t)}
+	q := certificates.EnrolRequest{Token: r.token(t, identity.Agent, "par1-s1"), Role: identity.Agent, Request: request(t)}
 	r.platform.Store.LoseReply()
 	joined, err := r.Enrol(t.Context(), q)
 	if !errors.Is(err, orchestrator.ErrUnknownOutcome) || joined != nil {
@@ -219,7 +219,7 @@ func TestRegistrar_EnrolOutcomeUnknown(t *testing.T) {
 
 func TestRegistrar_Renew(t *testing.T) {
 	r := newRig(t)
-	first, err := r.Enrol(t.Context(), certificates.JoinRequest{Token: r.token(t, identity.Gateway, "par1", "::1"), Role: identity.Gateway, Request: request(t)})
+	first, err := r.Enrol(t.Context(), certificates.EnrolRequest{Token: r.token(t, identity.Gateway, "par1", "::1"), Role: identity.Gateway, Request: request(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +277,7 @@ func TestRegistrar_Renew(t *testing.T) {
 func TestRegistrar_EnrolAfterRevocation(t *testing.T) {
 	r := newRig(t)
 	join := func() *x509.Certificate {
-		joined, err := r.Enrol(t.Context(), certificates.JoinRequest{Token: r.token(t, identity.Agent, "par1-s1"), Role: identity.Agent, Request: request(t)})
+		joined, err := r.Enrol(t.Context(), certificates.EnrolRequest{Token: r.token(t, identity.Agent, "par1-s1"), Role: identity.Agent, Request: request(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,7 +321,7 @@ func TestRegistrar_RevokeRefuses(t *testing.T) {
 	refused(t, revoke("operator/ada", identity.Coordinator, "c"), orchestrator.ErrRefused, "only a would still talk")
 	r.Voters = func() []string { return []string{"a"} }
 	refused(t, revoke("operator/ada", identity.Coordinator, "a"), orchestrator.ErrRefused, "the last coordinator")
-	if _, err := r.Enrol(t.Context(), certificates.JoinRequest{Token: r.token(t, identity.Operator, "ada"), Role: identity.Operator, Request: request(t)}); err != nil {
+	if _, err := r.Enrol(t.Context(), certificates.EnrolRequest{Token: r.token(t, identity.Operator, "ada"), Role: identity.Operator, Request: request(t)}); err != nil {
 		t.Fatal(err)
 	}
 	refused(t, revoke("operator/ada", identity.Operator, "ada"), orchestrator.ErrRefused, "your own certificate")
@@ -347,7 +347,7 @@ func TestRegistrar_CreateEnrolmentRefuses(t *testing.T) {
 
 func TestRegistrar_Coordinator(t *testing.T) {
 	r := newRig(t)
-	q := certificates.JoinRequest{Token: r.token(t, identity.Coordinator, "d"), Role: identity.Coordinator, Request: request(t),
+	q := certificates.EnrolRequest{Token: r.token(t, identity.Coordinator, "d"), Role: identity.Coordinator, Request: request(t),
 		Raft: "[::1]:7401", API: "https://[::1]:7444", Recipient: "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}
 	bad := q
 	bad.Recipient = "age1nobody"
@@ -360,14 +360,14 @@ func TestRegistrar_Coordinator(t *testing.T) {
 	if m := r.Store.View().Member("d"); m == nil || m.Recipient != q.Recipient || m.Site != "par1" {
 		t.Errorf("got member %v, want what it said of itself", m)
 	}
-	if len(joined.Members) != 2 {
-		t.Errorf("got members %v, want the configuration's and itself", joined.Members)
+	if len(joined.Others) != 2 {
+		t.Errorf("got members %v, want the configuration's and itself", joined.Others)
 	}
 }
 
 func TestRegistrar_SetIssuer(t *testing.T) {
 	r := newRig(t)
-	next := func(root *identity.Authority) certificates.Issuer {
+	next := func(root *identity.Authority) certificates.IssuingAuthority {
 		key, err := r.NewIssuerKey(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -376,7 +376,7 @@ func TestRegistrar_SetIssuer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return certificates.Issuer{Certificate: string(certificate), SealedKey: key.SealedKey}
+		return certificates.IssuingAuthority{Certificate: string(certificate), SealedKey: key.SealedKey}
 	}
 	other, err := identity.NewAuthority(certificatestest.Cluster)
 	if err != nil {
@@ -391,7 +391,7 @@ func TestRegistrar_SetIssuer(t *testing.T) {
 		t.Fatal(err)
 	}
 	sealed, _ := certificatestest.Sealer{}.Seal(rootKey)
-	refused(t, r.SetIssuer(t.Context(), "operator/ada", certificates.Issuer{Certificate: string(r.platform.Root.CertificatePEM()), SealedKey: sealed}),
+	refused(t, r.SetIssuer(t.Context(), "operator/ada", certificates.IssuingAuthority{Certificate: string(r.platform.Root.CertificatePEM()), SealedKey: sealed}),
 		orchestrator.ErrRefused, "further authorities")
 
 	good := next(r.platform.Root)
@@ -401,7 +401,7 @@ func TestRegistrar_SetIssuer(t *testing.T) {
 	if got := string(r.Store.View().Issuer().Certificate); got != good.Certificate {
 		t.Error("the state has another issuing authority")
 	}
-	joined, err := r.Enrol(t.Context(), certificates.JoinRequest{Token: r.token(t, identity.Agent, "s1"), Role: identity.Agent, Request: request(t)})
+	joined, err := r.Enrol(t.Context(), certificates.EnrolRequest{Token: r.token(t, identity.Agent, "s1"), Role: identity.Agent, Request: request(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,8 +37,8 @@ type EnrolmentToken struct {
 	Notes        []string  `json:"notes,omitempty"`
 }
 
-// JoinRequest is a newcomer's: POST /v1/enrol.
-type JoinRequest struct {
+// EnrolRequest is a newcomer's: POST /v1/enrol.
+type EnrolRequest struct {
 	Token   string        `json:"token" maxLength:"100"`
 	Role    identity.Role `json:"role" doc:"what the newcomer takes itself for"`
 	Request string        `json:"request" maxLength:"4096" doc:"certificate request, PEM"`
@@ -48,8 +48,8 @@ type JoinRequest struct {
 	Recipient string `json:"recipient,omitempty" maxLength:"200"`
 }
 
-// Joined is what a newcomer gets.
-type Joined struct {
+// Enrolled is what a newcomer gets.
+type Enrolled struct {
 	Certificate  string         `json:"certificate" doc:"with its chain, PEM"`
 	Authority    string         `json:"authority" doc:"whom to trust, PEM"`
 	Role         identity.Role  `json:"role"`
@@ -57,8 +57,16 @@ type Joined struct {
 	Site         state.SiteName `json:"site,omitempty"`
 	Coordinators []string       `json:"coordinators" nullable:"false" doc:"URLs"`
 	// For a coordinator: all that are known, and everybody that secrets are sealed to.
-	Members    []state.Member `json:"members,omitempty"`
-	Recipients []string       `json:"recipients,omitempty"`
+	Others     []KnownCoordinator `json:"others,omitempty"`
+	Recipients []string           `json:"recipients,omitempty"`
+}
+
+// KnownCoordinator is where a coordinator is reached.
+type KnownCoordinator struct {
+	Name string         `json:"name"`
+	Site state.SiteName `json:"site"`
+	Raft string         `json:"raft"`
+	API  string         `json:"api"`
 }
 
 // CreateEnrolment makes a one-time token. The state keeps its SHA-256.
@@ -127,8 +135,8 @@ func aboutHolder(v *state.View, q *EnrolmentRequest) (notes []string, err error)
 }
 
 // Enrol lets a newcomer in: it uses the token up, and only then hands the certificate out.
-func (r *Registrar) Enrol(ctx context.Context, q JoinRequest) (*Joined, error) {
-	fail := func(err error) (*Joined, error) { return nil, fmt.Errorf("join: %w", err) }
+func (r *Registrar) Enrol(ctx context.Context, q EnrolRequest) (*Enrolled, error) {
+	fail := func(err error) (*Enrolled, error) { return nil, fmt.Errorf("join: %w", err) }
 	v, err := r.view(ctx)
 	if err != nil {
 		return fail(err)
@@ -168,10 +176,14 @@ func (r *Registrar) Enrol(ctx context.Context, q JoinRequest) (*Joined, error) {
 		return fail(err)
 	}
 	r.log().Info("certificate issued to a newcomer", "for", e.Role+"/"+e.Holder, "serial", serial.Text(16), "token_by", e.By, "again", known)
-	j := &Joined{Certificate: string(chain), Authority: string(r.Credentials.AuthorityPEM()), Role: role, Holder: e.Holder, Site: e.Site,
+	j := &Enrolled{Certificate: string(chain), Authority: string(r.Credentials.AuthorityPEM()), Role: role, Holder: e.Holder, Site: e.Site,
 		Coordinators: r.urls()}
 	if role == identity.Coordinator {
-		j.Members, j.Recipients = r.members(), r.Recipients()
+		j.Recipients = r.Recipients()
+		for _, m := range r.members() {
+			j.Others = append(j.Others, KnownCoordinator{Name: m.Name, Site: m.Site, Raft: m.Raft, API: m.API})
+			j.Recipients = append(j.Recipients, m.Recipient)
+		}
 	}
 	return j, nil
 }
@@ -196,7 +208,7 @@ func findEnrolment(v *state.View, token string) *state.Enrolment {
 
 // recordMember tells everybody of a new coordinator's addresses, and to whom to seal from now on. It votes only when
 // an operator has added it (drp raft join).
-func (r *Registrar) recordMember(ctx context.Context, e *state.Enrolment, q JoinRequest, serial string) error {
+func (r *Registrar) recordMember(ctx context.Context, e *state.Enrolment, q EnrolRequest, serial string) error {
 	if _, err := age.ParseX25519Recipient(q.Recipient); err != nil {
 		return fmt.Errorf("a coordinator needs an age recipient: %w: %w", err, state.ErrInvalid)
 	}

@@ -14,27 +14,27 @@ import (
 	"drp/raftstore/state"
 )
 
-// Info is what the platform's certificates rest on: GET /v1/ca.
-type Info struct {
-	Cluster string      `json:"cluster"`
-	Roots   []Authority `json:"roots" nullable:"false"`
-	Issuer  *Authority  `json:"issuer,omitempty"`
+// AuthorityInfo is what the platform's certificates rest on: GET /v1/ca.
+type AuthorityInfo struct {
+	Cluster string                 `json:"cluster"`
+	Roots   []AuthorityCertificate `json:"roots" nullable:"false"`
+	Issuer  *AuthorityCertificate  `json:"issuer,omitempty"`
 }
 
-// Authority is a root or an issuing authority, without its key.
-type Authority struct {
+// AuthorityCertificate is a root or an issuing authority, without its key.
+type AuthorityCertificate struct {
 	Serial      string    `json:"serial"`
 	Fingerprint string    `json:"fingerprint"`
 	From        time.Time `json:"from"`
 	Until       time.Time `json:"until"`
 }
 
-func describe(c *x509.Certificate) Authority {
-	return Authority{Serial: identity.SerialOf(c), Fingerprint: identity.Fingerprint(c), From: identity.IssuedAt(c), Until: c.NotAfter}
+func describe(c *x509.Certificate) AuthorityCertificate {
+	return AuthorityCertificate{Serial: identity.SerialOf(c), Fingerprint: identity.Fingerprint(c), From: identity.IssuedAt(c), Until: c.NotAfter}
 }
 
 // Show says what the platform's certificates rest on.
-func (r *Registrar) Show(ctx context.Context) (*Info, error) {
+func (r *Registrar) Show(ctx context.Context) (*AuthorityInfo, error) {
 	v, err := r.view(ctx)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (r *Registrar) Show(ctx context.Context) (*Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	info := &Info{Cluster: r.Credentials.Identity().Cluster, Roots: []Authority{}}
+	info := &AuthorityInfo{Cluster: r.Credentials.Identity().Cluster, Roots: []AuthorityCertificate{}}
 	for _, c := range roots {
 		info.Roots = append(info.Roots, describe(c))
 	}
@@ -81,14 +81,14 @@ func (r *Registrar) NewIssuerKey(ctx context.Context) (*IssuerKey, error) {
 	return &IssuerKey{Request: string(request), SealedKey: sealed}, nil
 }
 
-// Issuer is an issuing authority as it is put into the state, and as drp ca init leaves it in a file.
-type Issuer struct {
+// IssuingAuthority is an issuing authority as it is put into the state, and as drp ca init leaves it in a file.
+type IssuingAuthority struct {
 	Certificate string `json:"certificate"`
 	SealedKey   []byte `json:"sealed_key"`
 }
 
 // SetIssuer makes an issuing authority the one that signs from now on. What the one before has signed stays good.
-func (r *Registrar) SetIssuer(ctx context.Context, by string, i Issuer) error {
+func (r *Registrar) SetIssuer(ctx context.Context, by string, i IssuingAuthority) error {
 	fail := func(err error) error { return fmt.Errorf("set issuing authority: %w", err) }
 	if _, err := r.view(ctx); err != nil {
 		return fail(err)
@@ -115,7 +115,7 @@ func (r *Registrar) Install(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("read issuing authority: %w", err)
 	}
-	var i Issuer
+	var i IssuingAuthority
 	if err := json.Unmarshal(data, &i); err != nil {
 		return fmt.Errorf("read issuing authority %s: %w", path, err)
 	}

@@ -65,21 +65,21 @@ func unexpired(v *state.View, id identity.Identity, r *Registrar) int {
 	return n
 }
 
-// Entry is one certificate that was issued through the platform, as people see it.
-type Entry struct {
+// IssuedCertificate is one certificate that was issued through the platform, as people see it.
+type IssuedCertificate struct {
 	state.Certificate
 	Revoked bool `json:"revoked"`
 }
 
 // List has every certificate that was issued through the platform and has not been forgotten since.
-func (r *Registrar) List(ctx context.Context) ([]Entry, error) {
+func (r *Registrar) List(ctx context.Context) ([]IssuedCertificate, error) {
 	v, err := r.view(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list := []Entry{}
+	list := []IssuedCertificate{}
 	for _, c := range v.Certificates() {
-		list = append(list, Entry{Certificate: *c, Revoked: revokedRow(v, c)})
+		list = append(list, IssuedCertificate{Certificate: *c, Revoked: revokedRow(v, c)})
 	}
 	return list, nil
 }

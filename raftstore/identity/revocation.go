@@ -13,9 +13,9 @@ import (
 // ErrRevoked means that a certificate counts no more.
 var ErrRevoked = errors.New("certificate revoked")
 
-// Revocation is one certificate that counts no more, by its serial number; or, without one, all of a holder's that were
+// Revoked is one certificate that counts no more, by its serial number; or, without one, all of a holder's that were
 // signed before a moment.
-type Revocation struct {
+type Revoked struct {
 	Role   Role      `json:"role"`
 	Holder string    `json:"holder"`
 	Serial string    `json:"serial,omitempty"`
@@ -24,7 +24,7 @@ type Revocation struct {
 
 // covers compares whole seconds, which is what certificates keep: one that was signed in the second of the revocation
 // is revoked too.
-func (r Revocation) covers(c *x509.Certificate, id Identity) bool {
+func (r Revoked) covers(c *x509.Certificate, id Identity) bool {
 	if r.Role != id.Role || r.Holder != id.Name {
 		return false
 	}
@@ -35,12 +35,12 @@ func (r Revocation) covers(c *x509.Certificate, id Identity) bool {
 }
 
 // Outlived reports whether every certificate that it covers has expired by itself. An hour is for clocks that are wrong.
-func (r Revocation) Outlived(now time.Time) bool {
+func (r Revoked) Outlived(now time.Time) bool {
 	return r.Before.Add(MaxValidity + time.Hour).Before(now)
 }
 
 // Revocations is the list that a process goes by.
-type Revocations []Revocation
+type Revocations []Revoked
 
 // Check returns ErrRevoked for a certificate that is on the list.
 func (l Revocations) Check(c *x509.Certificate) error {

@@ -14,16 +14,16 @@ func TestRevocations_Check(t *testing.T) {
 	issued := identity.IssuedAt(c)
 	for _, test := range []struct {
 		name string
-		r    identity.Revocation
+		r    identity.Revoked
 		want bool
 	}{
-		{"its serial", identity.Revocation{Role: identity.Agent, Holder: "x", Serial: identity.SerialOf(c), Before: issued.Add(-time.Hour)}, true},
-		{"another serial", identity.Revocation{Role: identity.Agent, Holder: "x", Serial: "abc", Before: issued.Add(time.Hour)}, false},
-		{"its holder, later", identity.Revocation{Role: identity.Agent, Holder: "x", Before: issued.Add(time.Second)}, true},
-		{"its holder, within the second", identity.Revocation{Role: identity.Agent, Holder: "x", Before: issued.Add(time.Millisecond)}, true},
-		{"its holder, before it was signed", identity.Revocation{Role: identity.Agent, Holder: "x", Before: issued}, false},
-		{"another holder", identity.Revocation{Role: identity.Agent, Holder: "y", Before: issued.Add(time.Hour)}, false},
-		{"the same name in another role", identity.Revocation{Role: identity.Worker, Holder: "x", Before: issued.Add(time.Hour)}, false},
+		{"its serial", identity.Revoked{Role: identity.Agent, Holder: "x", Serial: identity.SerialOf(c), Before: issued.Add(-time.Hour)}, true},
+		{"another serial", identity.Revoked{Role: identity.Agent, Holder: "x", Serial: "abc", Before: issued.Add(time.Hour)}, false},
+		{"its holder, later", identity.Revoked{Role: identity.Agent, Holder: "x", Before: issued.Add(time.Second)}, true},
+		{"its holder, within the second", identity.Revoked{Role: identity.Agent, Holder: "x", Before: issued.Add(time.Millisecond)}, true},
+		{"its holder, before it was signed", identity.Revoked{Role: identity.Agent, Holder: "x", Before: issued}, false},
+		{"another holder", identity.Revoked{Role: identity.Agent, Holder: "y", Before: issued.Add(time.Hour)}, false},
+		{"the same name in another role", identity.Revoked{Role: identity.Worker, Holder: "x", Before: issued.Add(time.Hour)}, false},
 	} {
 		err := identity.Revocations{{Role: identity.Agent, Holder: "z"}, test.r}.Check(c)
 		if got := errors.Is(err, identity.ErrRevoked); got != test.want || !test.want && err != nil {

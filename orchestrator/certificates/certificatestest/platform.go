@@ -31,6 +31,11 @@ func New(name string) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Under(root, name)
+}
+
+// Under is a platform of a root that is there already.
+func Under(root *identity.Authority, name string) (*Platform, error) {
 	issuing, err := root.NewIssuing()
 	if err != nil {
 		return nil, err
@@ -45,7 +50,7 @@ func New(name string) (*Platform, error) {
 		return nil, err
 	}
 	return p, errors.Join(
-		p.Store.Command(state.ClusterInit, state.ClusterInitData{UUID: Cluster, Incarnation: 1, Level: state.Level}),
+		p.Store.Command(state.ClusterInit, state.ClusterInitData{UUID: root.Cluster(), Incarnation: 1, Level: state.Level}),
 		p.Store.Command(state.IssuerSet, state.IssuerSetData{Certificate: issuing.CertificatePEM(), SealedKey: sealed}),
 	)
 }
