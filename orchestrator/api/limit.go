@@ -14,8 +14,8 @@ import (
 var ErrTooMany = errors.New("too many requests of this kind; try again in a minute")
 
 const (
-	strangerBurst = 10 // from one address
-	strangerEvery = 3 * time.Second
+	strangerBurst = 30 // from one address; a newcomer needs two
+	strangerEvery = 2 * time.Second
 	allBurst      = 100 // from all of them together
 	allEvery      = 200 * time.Millisecond
 	mostSources   = 4096

@@ -116,8 +116,16 @@ func (c *Credentials) Identity() Identity { return c.current.Load().identity }
 // Certificate is our own as it is shown now. Nil: anonymous.
 func (c *Credentials) Certificate() *x509.Certificate { return c.fresh().pair.Leaf }
 
-// CertificatePEM is our own without its chain.
-func (c *Credentials) CertificatePEM() []byte { return encodeCertificate(c.Certificate().Raw) }
+// ChainPEM is our own certificate with what vouches for it, as it is shown.
+func (c *Credentials) ChainPEM() []byte { return c.fresh().chainPEM() }
+
+func (l *loaded) chainPEM() []byte {
+	var chain []byte
+	for _, der := range l.pair.Certificate {
+		chain = append(chain, encodeCertificate(der)...)
+	}
+	return chain
+}
 
 // Authority is the pool that peers have to chain to.
 func (c *Credentials) Authority() *x509.CertPool { return c.authority }

@@ -178,7 +178,7 @@ func TestRenewer(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		first := string(c.CertificatePEM())
+		first := string(c.ChainPEM())
 		done := make(chan error, 1)
 		go func() { done <- r.Run(ctx) }()
 		for i := range 11 {
@@ -194,7 +194,7 @@ func TestRenewer(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if got := string(c.CertificatePEM()); got == first {
+		if got := string(c.ChainPEM()); got == first {
 			t.Error("the certificate is still the old one")
 		}
 		a := <-asked // the next one, without a restart
@@ -214,14 +214,14 @@ func TestRenewer(t *testing.T) {
 func TestRenewer_WrongAnswer(t *testing.T) {
 	root := authority(t, "cluster-a")
 	_, c := machine(t, root, identity.Agent, "x")
-	before := string(c.CertificatePEM())
+	before := string(c.ChainPEM())
 	r := identity.Renewer{Credentials: c, Ask: func(_ context.Context, request, _ []byte) ([]byte, error) {
 		return root.Sign(request, identity.Leaf{Role: identity.Operator, Name: "x"})
 	}}
 	if err := r.Renew(t.Context()); err == nil || !strings.Contains(err.Error(), "operator/x") {
 		t.Errorf("got %v, want that it is for somebody else", err)
 	}
-	if string(c.CertificatePEM()) != before {
+	if string(c.ChainPEM()) != before {
 		t.Error("it was taken over")
 	}
 }

@@ -19,7 +19,7 @@ const (
 // key. Whatever fails is tried again; the last third is time enough for a person.
 type Renewer struct {
 	Credentials *Credentials // read from files
-	// Ask sends a request and the present certificate (both PEM) to the platform and returns the next certificate with
+	// Ask sends a request and the present certificate with its chain (both PEM) to the platform and returns the next certificate with
 	// its chain. It is called by one goroutine, again and again while it fails.
 	Ask func(ctx context.Context, requestPEM, presentPEM []byte) (chainPEM []byte, err error)
 	Log *slog.Logger
@@ -62,8 +62,7 @@ func (r *Renewer) Renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	present := r.Credentials.Certificate()
-	chain, err := r.Ask(ctx, request, encodeCertificate(present.Raw))
+	chain, err := r.Ask(ctx, request, r.Credentials.ChainPEM())
 	if err != nil {
 		return fmt.Errorf("renew certificate: %w", err)
 	}
