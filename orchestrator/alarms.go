@@ -12,6 +12,7 @@ const (
 	alarmUnfinished = "unfinished"
 	alarmQuorum     = "quorum"
 	alarmHeld       = "held"
+	alarmTrail      = "audit-trail"
 )
 
 // coordinators are the members as the status shows them.
@@ -65,6 +66,9 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 	if c := n.view.Cluster(); c != nil && c.Held != nil {
 		all = append(all, Alarm{Kind: alarmHeld, Since: c.Held.Since,
 			Message: fmt.Sprintf("the cluster was recovered (%s) and waits for a person: nothing is decided or moved until drp recover resume", c.Held.How)})
+	}
+	if message, since := trailTrouble(n.view, n.at); message != "" {
+		all = append(all, Alarm{Kind: alarmTrail, Since: since, Message: message})
 	}
 	slices.SortStableFunc(all, func(a, b Alarm) int {
 		if c := a.Since.Compare(b.Since); c != 0 {

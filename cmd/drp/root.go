@@ -48,7 +48,7 @@ func newRootCommand() *cobra.Command {
 	c.addFlags(root.PersistentFlags())
 	root.AddCommand(
 		newApplyCommand(c), newGetCommand(c), newStatusCommand(c), newBackupCommand(c), newSnapshotsCommand(c),
-		newFailoverCommand(c), newRunbookCommand(c), newRunCommand(c), newTokenCommand(c), newRaftCommand(c), newVersionCommand(c),
+		newFailoverCommand(c), newRunbookCommand(c), newRunCommand(c), newTokenCommand(c), newRaftCommand(c), newAuditCommand(c), newVersionCommand(c),
 		newCACommand(c), newOperatorCommand(c),
 	)
 	root.AddCommand(daemonCommands(c)...)

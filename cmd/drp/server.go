@@ -115,7 +115,7 @@ func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator
 
 func (c serverConfig) store(credentials *identity.Credentials, log *slog.Logger, stop context.CancelCauseFunc) raftstore.Config {
 	config := raftstore.Config{
-		Name: c.Name, Dir: c.Data, Listen: c.Raft, Logger: log, Fatal: stop,
+		Name: c.Name, Dir: c.Data, Listen: c.Raft, Cluster: credentials.Identity().Cluster, Logger: log, Fatal: stop,
 		Server: credentials.Server(identity.Coordinator), Client: credentials.Client(identity.Coordinator),
 		Trusted: credentials.Check,
 	}
@@ -152,6 +152,12 @@ func translate(err error) error {
 		return fmt.Errorf("%w: %w", orchestrator.ErrNotLeader, err)
 	case errors.Is(err, raftstore.ErrUnknownOutcome):
 		return fmt.Errorf("%w: %w", orchestrator.ErrUnknownOutcome, err)
+	case errors.Is(err, raftstore.ErrDiskFull):
+		return fmt.Errorf("%w: %w", orchestrator.ErrReadOnly, err)
+	case errors.Is(err, raftstore.ErrNotMember):
+		return fmt.Errorf("%w: %w", state.ErrNotFound, err)
+	case errors.Is(err, raftstore.ErrRefused), errors.Is(err, raftstore.ErrTooNew):
+		return fmt.Errorf("%w: %w", orchestrator.ErrRefused, err)
 	}
 	return err
 }
