@@ -142,17 +142,17 @@ func (j *joiner) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q := certificates.EnrolRequest{Token: token, Role: j.role, Request: string(request), Raft: j.raft, API: j.api}
+	recipient := ""
 	if j.role == identity.Coordinator {
-		if q.Recipient, err = j.recipient(); err != nil {
+		if recipient, err = j.recipient(); err != nil {
 			return err
 		}
 	}
-	joined, err := client.Enrol(ctx, q)
+	joined, err := client.Enrol(ctx, certificates.EnrolRequest{Token: token, Role: j.role, Request: string(request)})
 	if err != nil {
 		return err
 	}
-	return j.take(joined, key, q.Recipient)
+	return j.take(joined, key, recipient)
 }
 
 func (j *joiner) secret() (string, error) {
@@ -307,6 +307,6 @@ func (j *joiner) explainServer(joined *certificates.Enrolled, recipient string) 
 	} else if err := identity.WriteFile(path, text, 0o644); err != nil {
 		return fmt.Errorf("join: write configuration: %w", err)
 	}
-	fmt.Fprintf(j.out, "Look at %s, add the coordinator to the peers of every other one's, start it here, then anywhere: drp raft join %s\n", path, clean(joined.Holder))
+	fmt.Fprintf(j.out, "Look at %s; it votes and knows nothing yet. Next, as the user that it runs as: drp server init --join --config %s\n", path, path)
 	return nil
 }

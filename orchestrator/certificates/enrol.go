@@ -8,12 +8,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"net"
-	"net/url"
 	"strings"
 	"time"
-
-	"filippo.io/age"
 
 	"drp/orchestrator"
 	"drp/raftstore/identity"
@@ -42,10 +38,6 @@ type EnrolRequest struct {
 	Token   string        `json:"token" maxLength:"100"`
 	Role    identity.Role `json:"role" doc:"what the newcomer takes itself for"`
 	Request string        `json:"request" maxLength:"4096" doc:"certificate request, PEM"`
-	// Of a coordinator.
-	Raft      string `json:"raft,omitempty" maxLength:"300"`
-	API       string `json:"api,omitempty" maxLength:"300"`
-	Recipient string `json:"recipient,omitempty" maxLength:"200"`
 }
 
 // Enrolled is what a newcomer gets.
@@ -165,11 +157,6 @@ func (r *Registrar) Enrol(ctx context.Context, q EnrolRequest) (*Enrolled, error
 		return fail(fmt.Errorf("this token expired at %s (the clock of coordinator %s says %s): %s: %w",
 			e.Expires.UTC().Format(time.RFC3339), r.Name, r.now().UTC().Format(time.RFC3339), again, orchestrator.ErrRefused))
 	}
-	if role == identity.Coordinator {
-		if err := r.recordMember(ctx, e, q, serial.Text(16)); err != nil {
-			return fail(err)
-		}
-	}
 	chain, err := r.issue(ctx, v, order{request: []byte(q.Request), secret: []byte(q.Token), role: role, holder: e.Holder,
 		hosts: e.Hosts, enrolment: e.Name, commandFor: "enrol"})
 	if err != nil {
@@ -204,20 +191,4 @@ func findEnrolment(v *state.View, token string) *state.Enrolment {
 		}
 	}
 	return nil
-}
-
-// recordMember tells everybody of a new coordinator's addresses, and to whom to seal from now on. It votes only when
-// an operator has added it (drp raft join).
-func (r *Registrar) recordMember(ctx context.Context, e *state.Enrolment, q EnrolRequest, serial string) error {
-	if _, err := age.ParseX25519Recipient(q.Recipient); err != nil {
-		return fmt.Errorf("a coordinator needs an age recipient: %w: %w", err, state.ErrInvalid)
-	}
-	if _, _, err := net.SplitHostPort(q.Raft); err != nil {
-		return fmt.Errorf("a coordinator needs an address HOST:PORT for Raft: %w: %w", err, state.ErrInvalid)
-	}
-	if u, err := url.Parse(q.API); err != nil || u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("a coordinator needs a URL https://HOST:PORT for the API, not %q: %w", q.API, state.ErrInvalid)
-	}
-	return r.propose(ctx, "member-"+serial, e.Role+"/"+e.Holder, state.MemberSet, state.MemberSetData{Member: state.Member{
-		Name: e.Holder, Site: e.Site, Raft: q.Raft, API: q.API, Recipient: q.Recipient}})
 }
