@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,6 +89,7 @@ func newOperatorCommand(c *connection) *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
+			credentials.SetLogger(slog.New(slog.DiscardHandler)) // this command says it
 			if err := (&identity.Renewer{Credentials: credentials, Ask: client.Renew}).Renew(cmd.Context()); err != nil {
 				return err
 			}
@@ -248,7 +250,11 @@ func (j *joiner) take(joined *certificates.Enrolled, key []byte, recipient strin
 	if _, _, err := credentials.VerifyLeaf([]byte(joined.Certificate)); err != nil {
 		return fmt.Errorf("the certificate is in %s, but is no good on this machine: %w: %s", j.files().Certificate, err, clockHint(credentials.Certificate()))
 	}
-	fmt.Fprintf(j.out, "this machine is %s/%s, %s; it renews by itself while it runs\n", joined.Role, clean(joined.Holder), validFor(credentials.Certificate().NotAfter))
+	who, renewal := "this machine is", "; it renews by itself while it runs"
+	if j.role == identity.Operator {
+		who, renewal = "you are", ""
+	}
+	fmt.Fprintf(j.out, "%s %s/%s, %s%s\n", who, joined.Role, clean(joined.Holder), validFor(credentials.Certificate().NotAfter), renewal)
 	return j.explain(joined, recipient)
 }
 

@@ -78,6 +78,7 @@ func startPlatform(dir string) (*platform, error) {
 		if err != nil {
 			return nil, err
 		}
+		credentials.SetRevoked(orchestrator.NewRevoked(issuing.Store.View).Check)
 		server, err := api.New(api.Config{
 			API: p.brain, Name: name, Credentials: credentials, Certificates: issuing.Registrar(name, credentials), LeaderWait: 100 * time.Millisecond,
 			Leader: func() (string, bool) { return name, true },
