@@ -13,6 +13,7 @@ const (
 	alarmQuorum     = "quorum"
 	alarmHeld       = "held"
 	alarmTrail      = "audit-trail"
+	alarmSecrets    = "secrets"
 )
 
 // coordinators are the members as the status shows them.
@@ -69,6 +70,9 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 	}
 	if message, since := trailTrouble(n.view, n.at); message != "" {
 		all = append(all, Alarm{Kind: alarmTrail, Since: since, Message: message})
+	}
+	if why := o.SecretsTrouble(); why != "" {
+		all = append(all, Alarm{Kind: alarmSecrets, Member: o.config.Name, Message: why})
 	}
 	slices.SortStableFunc(all, func(a, b Alarm) int {
 		if c := a.Since.Compare(b.Since); c != 0 {

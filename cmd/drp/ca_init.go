@@ -63,7 +63,7 @@ type firstCoordinator struct {
 
 func (f firstCoordinator) peer() peerConfig {
 	return peerConfig{Name: f.name, Site: f.site, Raft: net.JoinHostPort(f.hosts[0], defaultRaftPort),
-		API: "https://" + net.JoinHostPort(f.hosts[0], defaultAPIPort)}
+		API: "https://" + net.JoinHostPort(f.hosts[0], defaultAPIPort), Recipient: f.age.Recipient().String()}
 }
 
 func (i *caInit) run(out io.Writer) error {

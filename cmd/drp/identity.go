@@ -37,7 +37,7 @@ func keepRenewed(ctx context.Context, credentials *identity.Credentials, ask ask
 type askFunc = func(ctx context.Context, requestPEM, presentPEM []byte) ([]byte, error)
 
 // newRegistrar makes a coordinator's part in certificates, and lets its own list of revocations count.
-func newRegistrar(c serverConfig, store *raftstore.Store, where directory, sealer orchestrator.Sealer, credentials *identity.Credentials, log *slog.Logger) *certificates.Registrar {
+func newRegistrar(c serverConfig, store *raftstore.Store, where directory, sealer certificates.Sealer, credentials *identity.Credentials, log *slog.Logger) *certificates.Registrar {
 	return &certificates.Registrar{
 		Name: c.Name, Store: leaderStore{store}, Sealer: sealer, Credentials: credentials, Log: log,
 		Voters: func() []string {

@@ -289,12 +289,12 @@ func (j *joiner) explain(joined *certificates.Enrolled, recipient string) error 
 
 // explainServer writes a first configuration where there is none: a coordinator has to know of all others.
 func (j *joiner) explainServer(joined *certificates.Enrolled, recipient string) error {
-	self := peerConfig{Name: joined.Holder, Site: string(joined.Site), Raft: j.raft, API: j.api}
+	self := peerConfig{Name: joined.Holder, Site: string(joined.Site), Raft: j.raft, API: j.api, Recipient: recipient}
 	var peers []peerConfig
 	recipients := slices.Clone(joined.Recipients)
 	for _, m := range joined.Others {
 		if m.Name != self.Name {
-			peers = append(peers, peerConfig{Name: m.Name, Site: string(m.Site), Raft: m.Raft, API: m.API})
+			peers = append(peers, peerConfig{Name: m.Name, Site: string(m.Site), Raft: m.Raft, API: m.API, Recipient: m.Recipient})
 		}
 	}
 	peers = append(peers, self)

@@ -40,6 +40,7 @@ func kinds() []kind {
 		{orchestrator.ErrNotLeader, http.StatusServiceUnavailable, "not-leader"},
 		{ErrNoLeader, http.StatusServiceUnavailable, "no-leader"},
 		{orchestrator.ErrNotRecorded, http.StatusServiceUnavailable, "not-recorded"},
+		{orchestrator.ErrNotSealed, http.StatusServiceUnavailable, "not-sealed"},
 		{ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
 		{ErrForbidden, http.StatusForbidden, "forbidden"},
 		{ErrTooMany, http.StatusTooManyRequests, "too-many"},

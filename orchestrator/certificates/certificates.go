@@ -26,11 +26,18 @@ type Store interface {
 	Leader() (name string, ok bool)
 }
 
+// Sealer seals the key of an issuing authority, and opens it here: that of drp ca init too, which was sealed to the
+// coordinators before they had a keyring.
+type Sealer interface {
+	Seal(plain []byte) ([]byte, error)
+	Open(sealed []byte) ([]byte, error)
+}
+
 // Registrar answers on a coordinator. Everything but CheckRevoked is the leader's, and orchestrator.ErrNotLeader elsewhere.
 type Registrar struct {
 	Name        string // of this coordinator
 	Store       Store
-	Sealer      orchestrator.Sealer
+	Sealer      Sealer
 	Credentials *identity.Credentials
 	// Voters are the coordinators that elect. It is asked before one of them is revoked.
 	Voters func() []string

@@ -59,6 +59,8 @@ type KnownCoordinator struct {
 	Site state.SiteName `json:"site"`
 	Raft string         `json:"raft"`
 	API  string         `json:"api"`
+	// Recipient is its age recipient, where that is known.
+	Recipient string `json:"recipient,omitempty"`
 }
 
 // CreateEnrolment makes a one-time token. The state keeps its SHA-256.
@@ -168,7 +170,7 @@ func (r *Registrar) Enrol(ctx context.Context, q EnrolRequest) (*Enrolled, error
 	if role == identity.Coordinator {
 		j.Recipients = r.Recipients()
 		for _, m := range r.members() {
-			j.Others = append(j.Others, KnownCoordinator{Name: m.Name, Site: m.Site, Raft: m.Raft, API: m.API})
+			j.Others = append(j.Others, KnownCoordinator{Name: m.Name, Site: m.Site, Raft: m.Raft, API: m.API, Recipient: m.Recipient})
 			j.Recipients = append(j.Recipients, m.Recipient)
 		}
 	}

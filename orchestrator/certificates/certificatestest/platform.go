@@ -72,10 +72,10 @@ type Sealer struct{}
 
 var mark = []byte("sealed:")
 
-// Seal implements orchestrator.Sealer.
+// Seal implements certificates.Sealer.
 func (Sealer) Seal(plain []byte) ([]byte, error) { return append(bytes.Clone(mark), plain...), nil }
 
-// Open implements orchestrator.Sealer.
+// Open implements certificates.Sealer.
 func (Sealer) Open(sealed []byte) ([]byte, error) {
 	plain, ok := bytes.CutPrefix(sealed, mark)
 	if !ok {
