@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,9 @@ type Config struct {
 	Listen string // host:port; empty: the address of this node in Peers
 	// Server and Client are made by identity.Credentials for the role Coordinator. Both ends check the other's.
 	Server, Client *tls.Config
+	// Trusted says why a peer's certificate counts no more, as identity.Credentials.Check does. Connections that stand
+	// are asked about every few seconds, and closed. Nil: what a handshake has let in stays.
+	Trusted func(*x509.Certificate) error
 
 	Timers    Timers
 	Snapshots Snapshots

@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -39,7 +38,7 @@ type tlsCourier struct {
 type line struct {
 	turn    chan struct{} // held by who asks; waiting for it ends with one's own patience
 	address string
-	conn    *tls.Conn
+	conn    *standingConn
 }
 
 func newTLSCourier(s *stream) *tlsCourier {

@@ -43,6 +43,7 @@ func kinds() []kind {
 		{orchestrator.ErrNotRecorded, http.StatusServiceUnavailable, "not-recorded"},
 		{ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
 		{ErrForbidden, http.StatusForbidden, "forbidden"},
+		{ErrTooMany, http.StatusTooManyRequests, "too-many"},
 		{orchestrator.ErrReadOnly, http.StatusInsufficientStorage, "read-only"},
 		{orchestrator.ErrRefused, http.StatusConflict, "refused"},
 		{state.ErrNotFound, http.StatusNotFound, "not-found"},
