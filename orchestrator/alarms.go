@@ -12,6 +12,7 @@ const (
 	alarmUnfinished = "unfinished"
 	alarmQuorum     = "quorum"
 	alarmHeld       = "held"
+	alarmSecrets    = "secrets"
 	alarmTrail      = "audit-trail"
 )
 
@@ -66,6 +67,9 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 	if c := n.view.Cluster(); c != nil && c.Held != nil {
 		all = append(all, Alarm{Kind: alarmHeld, Since: c.Held.Since,
 			Message: fmt.Sprintf("the cluster was recovered (%s) and waits for a person: nothing is decided or moved until drp recover resume", c.Held.How)})
+	}
+	if why := o.SecretsTrouble(); why != "" {
+		all = append(all, Alarm{Kind: alarmSecrets, Member: o.config.Name, Message: why})
 	}
 	if message, since := trailTrouble(n.view, n.at); message != "" {
 		all = append(all, Alarm{Kind: alarmTrail, Since: since, Message: message})

@@ -258,6 +258,10 @@ func TestFSM_Marks(t *testing.T) {
 		}
 		apply(b, index, name)
 		switch {
+		case index == 256:
+			if len(a.marks.all()) != 1 {
+				t.Error("a mark waits for the next command where it need not")
+			}
 		case index == 300:
 			var snapshot bytes.Buffer
 			if err := a.view().Persist(&snapshot); err != nil {

@@ -66,6 +66,7 @@ func exitCode(err error) int {
 		{api.ErrNoLeader, codeUnreachable},
 		{orchestrator.ErrNotRecorded, codeUnreachable},
 		{api.ErrUnreachable, codeUnreachable},
+		{orchestrator.ErrNotSealed, codeUnreachable},
 		{api.ErrUnauthenticated, codeRefused},
 		{api.ErrForbidden, codeRefused},
 		{orchestrator.ErrRefused, codeRefused},
