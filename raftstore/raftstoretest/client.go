@@ -134,6 +134,7 @@ func (c *Client) Ask(o Operation) Answer {
 }
 
 func (c *Client) ask(ctx context.Context, o Operation) Answer {
+	lost := false
 	for attempt := 0; ; attempt++ {
 		nodes := c.Cluster.nodes
 		n := nodes[c.near%len(nodes)]
@@ -144,9 +145,10 @@ func (c *Client) ask(ctx context.Context, o Operation) Answer {
 		one, cancel := context.WithTimeout(ctx, perAttempt)
 		a, err := c.on(one, n, id, o)
 		cancel()
-		if err == nil && !(c.LoseAnswers && attempt == 0) {
+		if err == nil && (!c.LoseAnswers || lost) {
 			return a
 		}
+		lost = err == nil
 		if err != nil {
 			c.near++
 		}

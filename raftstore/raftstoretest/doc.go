@@ -19,7 +19,7 @@
 //	watchdog of the log (#503, #666)                      TestT4_LeadersDiskHangs_LeadershipIsGone
 //	VerifyLeader against a timer                          TestRead_ReturnsWhileTheDiskHangs
 //	one append at a time, no pipeline (#612)              TestT5_FollowerRefusesAppends_IsNotWedged
-//	reads verify the leadership after the capture         TestChecker_Finds, TestT1_Linearizable
+//	reads verify the leadership after the capture         TestRead_LeaderThatHangsWhileAnotherLeads
 //	a command's id is answered once                       TestChecker_Finds, TestT1_Linearizable
 //	two trues on LeaderCh end what was before             raftstore: TestStore_Lead_LostAndWonAgainUnseen
 //	pre-votes                                             TestReturnFromPartition_LeaderStays
@@ -28,10 +28,10 @@
 //	an unknown command stops the node                     TestUnknownCommand_StopsTheNode
 //	digests are compared every 256 entries                TestT7_DivergedState_QuarantinesItself
 //	a quarantine outlives the process                     TestT7_DivergedState_QuarantinesItself
-//	a full disk is told, and its node does not lead       TestT12_DiskFull
-//	terms and votes wait for room                         TestT12_DiskFull
-//	commands wait for the oldest member                   TestUpgrade_NewCommandsWaitForTheOldestMember
-//	new members get a vote, changes outlive a leader      TestMembership_ChangesUnderFaults
-//	no removal that loses the quorum                      TestMembership_RemovalThatLosesTheQuorumIsRefused
-//	wrong and stepping clocks raise an alarm              TestClocks_WrongOnesBreakNothing
+//	a full disk is told in a sentence                     TestT12_DiskFull
+
+// commands wait for the oldest member                   TestUpgrade_NewCommandsWaitForTheOldestMember
+// new members get a vote, changes outlive a leader      TestMembership_ChangesUnderFaults
+// no removal that loses the quorum                      TestMembership_RemovalThatLosesTheQuorumIsRefused
+// wrong and stepping clocks raise an alarm              TestClocks_WrongOnesBreakNothing
 package raftstoretest

@@ -74,6 +74,25 @@ func TestT12_DiskFull(t *testing.T) {
 	}
 }
 
+// Raft panics where it cannot write its term. A coordinator without room says nothing until there is some.
+func TestT12_TermsAndVotesWaitForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, Options{})
+		leader := c.Leader()
+		c.Do(token("before"))
+		full := c.Others(leader)[0]
+		full.Disk.Full(true)
+		leader.Crash()               // who is left has to vote, and cannot
+		time.Sleep(15 * time.Second) // of the bubble's time
+		full.Disk.Full(false)
+		if _, err := c.Try(60*time.Second, token("after")); err != nil {
+			t.Fatalf("not back 60s after there is room: %v; %s", err, c.describe())
+		}
+		leader.Start()
+		c.Agree()
+	})
+}
+
 // refusesWrites holds that whoever may answer says what is wrong and where.
 func (c *Cluster) refusesWrites(t *testing.T, full []*Node) {
 	t.Helper()

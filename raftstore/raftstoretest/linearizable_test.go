@@ -1,6 +1,7 @@
 package raftstoretest
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,6 +162,30 @@ func TestChecker_Finds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A leader that hangs does not see that its lease is over: only the question to the others tells it.
+func TestRead_LeaderThatHangsWhileAnotherLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, Options{})
+		old := c.Leader()
+		c.Do(token("one"))
+		old.Disk.Hang(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _ = old.Propose(ctx, token("hangs"))
+		c.Isolate(old)
+		next := c.AwaitLed(time.Now(), 15*time.Second, old)
+		if _, err := c.Node(next.Node).Propose(t.Context(), token("two")); err != nil {
+			t.Fatal(err)
+		}
+		if old.Store() == nil {
+			t.Fatal("the old leader has ended already: that shows nothing")
+		}
+		if v, err := old.Read(t.Context()); err == nil && !has("two")(v) {
+			t.Error("it answers, and does not know what the next leader decided")
+		}
+	})
 }
 
 func index(c *Cluster, n *Node) int {

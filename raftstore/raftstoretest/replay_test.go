@@ -34,6 +34,7 @@ func TestReplay_SameDigestInAnyProcess(t *testing.T) {
 		stop := c.Load(&h, 4, nil)
 		time.Sleep(20 * time.Second) // of the bubble's time
 		stop()
+		c.Do(token("created-when-it-is-applied"))
 		c.everyCommand(t)
 		c.Agree()
 		leader := c.Leader()
