@@ -12,8 +12,8 @@ const (
 	alarmUnfinished = "unfinished"
 	alarmQuorum     = "quorum"
 	alarmHeld       = "held"
-	alarmTrail      = "audit-trail"
 	alarmSecrets    = "secrets"
+	alarmTrail      = "audit-trail"
 )
 
 // coordinators are the members as the status shows them.
@@ -68,11 +68,11 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 		all = append(all, Alarm{Kind: alarmHeld, Since: c.Held.Since,
 			Message: fmt.Sprintf("the cluster was recovered (%s) and waits for a person: nothing is decided or moved until drp recover resume", c.Held.How)})
 	}
-	if message, since := trailTrouble(n.view, n.at); message != "" {
-		all = append(all, Alarm{Kind: alarmTrail, Since: since, Message: message})
-	}
 	if why := o.SecretsTrouble(); why != "" {
 		all = append(all, Alarm{Kind: alarmSecrets, Member: o.config.Name, Message: why})
+	}
+	if message, since := trailTrouble(n.view, n.at); message != "" {
+		all = append(all, Alarm{Kind: alarmTrail, Since: since, Message: message})
 	}
 	slices.SortStableFunc(all, func(a, b Alarm) int {
 		if c := a.Since.Compare(b.Since); c != 0 {

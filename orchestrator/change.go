@@ -271,9 +271,6 @@ func (o *Orchestrator) VerifyMembers(ctx context.Context, _ string) (*Verificati
 
 // changing is what every change begins with: this coordinator leads, and the state is its newest.
 func (o *Orchestrator) changing(ctx context.Context) (*state.View, []Member, error) {
-	if _, err := o.leading(); err != nil {
-		return nil, nil, err
-	}
 	if err := o.hasMembership(); err != nil {
 		return nil, nil, err
 	}

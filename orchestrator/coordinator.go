@@ -79,6 +79,9 @@ func (o *Orchestrator) AgentSync(ctx context.Context, r wire.AgentReport) (wire.
 	o.observed.agent(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.AgentDesired, uint64, error) {
 		d, err := agentDesired(v, &r, o.opener())
+		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked) > 0 {
+			d.Revision = revision(d)
+		}
 		return d, d.Revision, err
 	})
 }
@@ -91,6 +94,9 @@ func (o *Orchestrator) GatewaySync(ctx context.Context, r wire.GatewayReport) (w
 	o.observed.gateway(r.Site, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.GatewayView, uint64, error) {
 		d := gatewayView(v, r.Site)
+		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked) > 0 {
+			d.Revision = revision(d)
+		}
 		return d, d.Revision, nil
 	})
 }
@@ -103,6 +109,9 @@ func (o *Orchestrator) WorkerSync(ctx context.Context, r wire.WorkerReport) (wir
 	o.observed.worker(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.WorkerDesired, uint64, error) {
 		d := workerDesired(v, r.Site, o.opener())
+		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked) > 0 {
+			d.Revision = revision(d)
+		}
 		return d, d.Revision, nil
 	})
 }

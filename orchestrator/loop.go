@@ -42,8 +42,8 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 	defer o.log.Info("no longer leading")
 	t := &term{Orchestrator: o, probes: make(chan struct{}, probesAtOnce)}
 	defer t.probing.Wait()
-	t.probing.Go(func() { t.keepTrail(ctx) })
 	t.probing.Go(func() { o.keepSecrets(ctx) })
+	t.probing.Go(func() { t.keepTrail(ctx) })
 	told := time.Time{}
 	for ctx.Err() == nil {
 		changed, reported := o.config.Store.Changed(), o.observed.next()

@@ -28,7 +28,7 @@ func newPlatform(t testing.TB) *platform {
 	t.Helper()
 	at := time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 	p := &platform{t: t, state: state.New(), seen: newObserved(), at: at, since: at.Add(-time.Hour)}
-	p.apply(state.ClusterInit, state.ClusterInitData{UUID: "c", Incarnation: 1})
+	p.apply(state.ClusterInit, state.ClusterInitData{UUID: "c", Incarnation: 1, Level: state.Level})
 	store := func(site string) *state.Store {
 		return &state.Store{Endpoint: "http://" + site + ".test:7480", Bucket: "drp-" + site}
 	}

@@ -1,6 +1,8 @@
 package raftstore
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -209,5 +211,27 @@ func TestStore_ReadStale(t *testing.T) {
 		if _, age, _ := leader.ReadStale(); age < 50*time.Second { // both others are gone
 			t.Errorf("a leader that was cut off: got an age of %s", age)
 		}
+	})
+}
+
+// A leader whose disk hangs does not look at its lease: cut off, it takes itself for the leader until the watchdog ends it.
+func TestStore_ReadStale_LeaderWhoseDiskHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		leader := c.leader()
+		c.addToken(leader, "one")
+		time.Sleep(5 * time.Second) // of the bubble's time
+		c.memory.Stall(leader.name)
+		ctx, cancel := context.WithTimeout(c.ctx, time.Second)
+		defer cancel()
+		if _, err := leader.Propose(ctx, token("hangs", c.id())); !errors.Is(err, ErrUnknownOutcome) {
+			t.Errorf("got %v, want %v", err, ErrUnknownOutcome)
+		}
+		c.memory.Cut(leader.name)
+		time.Sleep(10 * time.Second) // of the bubble's time
+		if _, age, err := leader.ReadStale(); err != nil || age < 5*time.Second || !leader.established() {
+			t.Errorf("got an age of %s, %v, though others may have decided since", age, err)
+		}
+		c.memory.Recover(leader.name)
 	})
 }

@@ -53,7 +53,7 @@ func newClusterOf(t *testing.T, size int, edit func(*Config)) *cluster {
 func (c *cluster) open(name string) *member {
 	c.t.Helper()
 	cfg := Config{
-		Name: name, Memory: c.memory, Logger: slog.New(slog.DiscardHandler),
+		Name: name, parts: c.memory.open, Logger: slog.New(slog.DiscardHandler),
 		Peers: c.peers(name),
 		Fatal: func(err error) { c.fatals <- err },
 	}

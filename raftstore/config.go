@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,9 @@ type Config struct {
 	Listen string // host:port; empty: the address of this node in Peers
 	// Server and Client are made by identity.Credentials for the role Coordinator. Both ends check the other's.
 	Server, Client *tls.Config
+	// Trusted says why a peer's certificate counts no more, as identity.Credentials.Check does. Connections that stand
+	// are asked about every few seconds, and closed. Nil: what a handshake has let in stays.
+	Trusted func(*x509.Certificate) error
 
 	Timers    Timers
 	Snapshots Snapshots
@@ -35,8 +39,8 @@ type Config struct {
 	Disk    Disk    // nil: in Dir
 	Network Network // nil: TCP
 
-	// Memory replaces Dir, Listen, Server and Client in tests.
-	Memory *Memory
+	// parts replaces Dir, Listen, Server and Client in tests of this package.
+	parts func(*Config) *parts
 
 	Level int   // what this node says that it can apply; 0: state.Level. Tests make an older node with it
 	Clock Clock // nil: the machine's
@@ -93,7 +97,7 @@ func (c *Config) setDefaults() error {
 		c.Logger = slog.Default()
 	}
 	if c.Clock == nil {
-		c.Clock = machineClock(c.Memory != nil || c.Disk != nil)
+		c.Clock = machineClock(c.parts != nil || c.Disk != nil)
 	}
 	if c.Network == nil {
 		c.Network = tcp{}
@@ -125,7 +129,7 @@ func (c *Config) check() error {
 	if c.Timers.Heartbeat < minHeartbeat {
 		return fmt.Errorf("heartbeat of %s is too short: at least %s", c.Timers.Heartbeat, minHeartbeat)
 	}
-	if c.Memory != nil {
+	if c.parts != nil {
 		return nil
 	}
 	if c.Server == nil || c.Client == nil {

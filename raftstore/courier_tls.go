@@ -2,11 +2,12 @@ package raftstore
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,15 +36,13 @@ type tlsCourier struct {
 
 // line is the connection for questions to one peer.
 type line struct {
-	mu      sync.Mutex
+	turn    chan struct{} // held by who asks; waiting for it ends with one's own patience
 	address string
-	conn    *tls.Conn
+	conn    *standingConn
 }
 
 func newTLSCourier(s *stream) *tlsCourier {
-	c := &tlsCourier{stream: s, served: make(chan struct{}, maxPeerServed), lines: map[string]*line{}}
-	s.peers = c
-	return c
+	return &tlsCourier{stream: s, served: make(chan struct{}, maxPeerServed), lines: map[string]*line{}}
 }
 
 func (c *tlsCourier) answer(f func(h *hello) *hello) { c.respond.Store(&f) }
@@ -52,12 +51,16 @@ func (c *tlsCourier) ask(ctx context.Context, to Peer, h *hello) (*hello, error)
 	c.mu.Lock()
 	l := c.lines[to.Name]
 	if l == nil {
-		l = &line{}
+		l = &line{turn: make(chan struct{}, 1)}
 		c.lines[to.Name] = l
 	}
 	c.mu.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("ask coordinator %s: %w", to.Name, ctx.Err())
+	}
 	answer, err := c.askOn(ctx, l, to, h)
 	if err != nil {
 		if l.conn != nil {
@@ -85,9 +88,10 @@ func (c *tlsCourier) askOn(ctx context.Context, l *line, to Peer, h *hello) (*he
 			return nil, fmt.Errorf("at %s answers %q (%v)", to.Address, id.Name, err)
 		}
 	}
-	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(time.Unix(1, 0)) })
+	conn := l.conn // the line may have another one, or none, when the deadline passes
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := l.conn.SetDeadline(time.Now().Add(peerIOTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(peerIOTimeout)); err != nil {
 		return nil, err
 	}
 	data, err := h.encode()
@@ -142,14 +146,15 @@ func (c *tlsCourier) serve(conn net.Conn, name string) {
 // close ends the connections for questions.
 func (c *tlsCourier) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, l := range c.lines {
-		l.mu.Lock()
+	lines := slices.Collect(maps.Values(c.lines))
+	c.mu.Unlock()
+	for _, l := range lines {
+		l.turn <- struct{}{}
 		if l.conn != nil {
 			_ = l.conn.Close()
 			l.conn = nil
 		}
-		l.mu.Unlock()
+		<-l.turn
 	}
 }
 

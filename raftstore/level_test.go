@@ -42,6 +42,14 @@ func TestStore_OlderMember(t *testing.T) {
 		if _, err := leader.Propose(c.ctx, newer(c.id())); !errors.Is(err, ErrTooNew) {
 			t.Errorf("the old one is down, and comes back: got %v, want %v", err, ErrTooNew)
 		}
+		c.close(leader) // and nobody who runs has ever heard it
+		c.close(c.others(nil)[0])
+		c.open("a")
+		c.open("b")
+		leader = c.leaderNow()
+		if _, err := leader.Propose(c.ctx, newer(c.id())); !errors.Is(err, ErrTooNew) || !strings.Contains(err.Error(), "coordinator c was not heard yet") {
+			t.Errorf("got %v, want that nobody knows what c can apply", err)
+		}
 		levels["c"] = 2
 		c.open("c")
 		c.until("the level is raised", func() bool { return leader.View().Level() == 2 })

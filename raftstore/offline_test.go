@@ -78,6 +78,12 @@ func TestSeed(t *testing.T) {
 			_, err := Seed(dir, recovery(peers[0], state.RecoveredExport, 1), bytes.NewReader(exported.Bytes()))
 			return err
 		},
+		"this is cluster 7d1f": func() error {
+			r := recovery(peers[0], state.RecoveredExport, 2)
+			r.Recover.UUID = "another"
+			_, err := Seed(dir, r, bytes.NewReader(exported.Bytes()))
+			return err
+		},
 		"no directory": func() error {
 			_, err := Seed("", recovery(peers[0], state.RecoveredExport, 2), bytes.NewReader(exported.Bytes()))
 			return err
@@ -154,6 +160,23 @@ func TestRecoverQuorum(t *testing.T) {
 		t.Fatalf("survey: got %+v, %v", seen, err)
 	}
 	self := Peer{survivor.Name, loopback(1)[0]}
+	stranger := survivor.Dir + ".incarnation-1"
+	if err := os.Mkdir(stranger, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RecoverQuorum(survivor.Dir, recovery(self, state.RecoveredQuorum, 2)); err == nil || !strings.Contains(err.Error(), "is there already") {
+		t.Errorf("got %v, want that what is in the way stays", err)
+	}
+	if err := os.Remove(stranger); err != nil {
+		t.Fatal(err)
+	}
+	var cut bytes.Buffer // an attempt that ended before the last step
+	if err := view.Persist(&cut); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Seed(stranger, recovery(self, state.RecoveredQuorum, 2), &cut); err != nil {
+		t.Fatal(err)
+	}
 	report, err := RecoverQuorum(survivor.Dir, recovery(self, state.RecoveredQuorum, 2))
 	if err != nil {
 		t.Fatal(err)

@@ -40,8 +40,8 @@ const (
 func openParts(cfg *Config, r *roster, space *space, fail func(error)) (*parts, error) {
 	watch := newWatchdog(cfg.Timers.Stall, fail)
 	logger := newHCLog(cfg.Logger)
-	if cfg.Memory != nil {
-		p := cfg.Memory.open(cfg)
+	if cfg.parts != nil {
+		p := cfg.parts(cfg)
 		return p, p.guard(space, watch)
 	}
 	p, err := openDisk(cfg, logger)
@@ -55,7 +55,7 @@ func openParts(cfg *Config, r *roster, space *space, fail func(error)) (*parts, 
 	if err != nil {
 		return nil, errors.Join(err, p.disks.Close())
 	}
-	p.courier = newTLSCourier(stream)
+	p.courier = stream.peers
 	p.transport = newTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider: addressBook{r},
 		Logger:                logger,

@@ -1,12 +1,19 @@
 package raftstore
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"drp/raftstore/state"
 )
@@ -217,5 +224,75 @@ func TestMarks(t *testing.T) {
 	m.cross(701, 1<<30, digest("f"))
 	if got := m.all(); len(got) != keptMarks || got[keptMarks-1].Index != 1<<30-markEvery {
 		t.Errorf("got %d marks up to %d", len(got), got[len(got)-1].Index)
+	}
+}
+
+// Two nodes get the same commands, with indexes between them that never reach the state; one is in another state from some
+// point on. Their marks are the same before it and differ after it, whenever each was restored from a snapshot.
+func TestFSM_Marks(t *testing.T) {
+	node := func() *fsm { return newFSM("a", newAlarms(slog.New(slog.DiscardHandler)), nil) }
+	commands := map[string][]byte{} // the same bytes for all
+	apply := func(f *fsm, index uint64, name string) {
+		t.Helper()
+		data, ok := commands[name]
+		if !ok {
+			var err error
+			if data, err = json.Marshal(token(name, name)); err != nil {
+				t.Fatal(err)
+			}
+			commands[name] = data
+		}
+		if r, ok := f.Apply(&raft.Log{Index: index, Data: data}).(state.Result); !ok || r.Err != nil {
+			t.Fatalf("entry %d: %v", index, r.Err)
+		}
+	}
+	a, b, restored := node(), node(), node()
+	for index := uint64(2); index < 1100; index++ {
+		if index%7 == 0 || index == 512 { // a barrier, or the like
+			continue
+		}
+		name := fmt.Sprintf("t%d", index)
+		apply(a, index, name)
+		if index == 701 {
+			name = "another"
+		}
+		apply(b, index, name)
+		switch {
+		case index == 256:
+			if len(a.marks.all()) != 1 {
+				t.Error("a mark waits for the next command where it need not")
+			}
+		case index == 300:
+			var snapshot bytes.Buffer
+			if err := a.view().Persist(&snapshot); err != nil {
+				t.Fatal(err)
+			}
+			if err := restored.Restore(io.NopCloser(&snapshot)); err != nil {
+				t.Fatal(err)
+			}
+		case index > 300:
+			apply(restored, index, fmt.Sprintf("t%d", index))
+		}
+	}
+	got := func(f *fsm) (list []uint64) {
+		for _, m := range f.marks.all() {
+			list = append(list, m.Index)
+		}
+		return list
+	}
+	if !slices.Equal(got(a), []uint64{256, 512, 768, 1024}) || !slices.Equal(got(restored), []uint64{512, 768, 1024}) {
+		t.Fatalf("got marks at %v, and %v after a restore", got(a), got(restored))
+	}
+	for i, m := range a.marks.all() {
+		if same := m == b.marks.all()[i]; same != (m.Index < 700) {
+			t.Errorf("mark %d: the same %v, want %v", m.Index, same, m.Index < 700)
+		}
+		if i > 0 && m != restored.marks.all()[i-1] {
+			t.Errorf("mark %d differs after a restore", m.Index)
+		}
+	}
+	others := map[string]*hello{"b": {Name: "b", Marks: a.marks.all()}, "c": {Name: "c", Marks: restored.marks.all()}}
+	if v := compare("a", b.marks.all(), []string{"a", "b", "c"}, others); v.quarantine == nil || v.index != 1024 {
+		t.Errorf("got %+v, want a quarantine", v)
 	}
 }

@@ -109,6 +109,64 @@ func TestStore_DiskFull(t *testing.T) {
 	})
 }
 
+// Room runs out slowly, as a rule: the leader hands over while it still can write.
+func TestStore_HandsOverBeforeTheDiskIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		first := c.leader()
+		c.addToken(first, "before")
+		time.Sleep(10 * time.Second) // of the bubble's time: all are known to be healthy
+		low := func(m *member, yes bool) {
+			m.space.mu.Lock()
+			defer m.space.mu.Unlock()
+			m.space.low = yes
+		}
+		low(first, true)
+		if _, err := first.Propose(c.ctx, token("refused", c.id())); !errors.Is(err, ErrDiskFull) || errors.Is(err, ErrUnknownOutcome) {
+			t.Errorf("got %v, want %v", err, ErrDiskFull)
+		}
+		next := c.leader()
+		if next == first {
+			t.Fatal("the leader has no room and leads on")
+		}
+		c.addToken(next, "went-on")
+		for _, m := range c.others(nil) { // all of them: whoever leads goes on to, so that there are reads
+			low(m, true)
+		}
+		time.Sleep(time.Minute) // of the bubble's time
+		if v, err := next.Read(c.ctx); err != nil || !has(v, "went-on") {
+			t.Errorf("read: %v", err)
+		}
+		if _, err := next.Propose(c.ctx, token("refused", c.id())); !errors.Is(err, ErrDiskFull) {
+			t.Errorf("got %v, want %v", err, ErrDiskFull)
+		}
+		for _, m := range c.others(nil) {
+			low(m, false)
+		}
+		time.Sleep(5 * time.Second) // of the bubble's time
+		c.addToken(next, "after")
+	})
+}
+
+// A node without room would be elected, and hold up the others where it cannot write its term.
+func TestStore_FullNodeDoesNotStand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		full := c.leader()
+		vote := func() error {
+			return full.parts.transport.RequestPreVote("z", "z:1", &raft.RequestPreVoteRequest{}, &raft.RequestPreVoteResponse{})
+		}
+		if err := vote(); err == nil || errors.Is(err, ErrDiskFull) {
+			t.Errorf("got %v with room, want that nobody is there", err)
+		}
+		c.fill(full)
+		if err := vote(); !errors.Is(err, ErrDiskFull) {
+			t.Errorf("got %v without room, want %v", err, ErrDiskFull)
+		}
+		c.memory.Fill(full.name, false)
+	})
+}
+
 func TestSpace_TermsAndVotesWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var full atomic.Bool

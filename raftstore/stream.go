@@ -17,8 +17,11 @@ import (
 
 const (
 	handshakeTimeout = 5 * time.Second
-	// maxHandshakes bounds what strangers can make us hold: they get no further than the handshake.
-	maxHandshakes = 64
+	// maxHandshakes bounds what strangers can make us hold: they get no further than the handshake. Those from the peers'
+	// own addresses have places of their own.
+	maxHandshakes  = 64
+	perAddress     = 16
+	checkTrustEach = 5 * time.Second
 )
 
 // stream carries raft's connections under TLS. Raft's own transport authenticates nobody; here nothing is read from
@@ -30,11 +33,13 @@ type stream struct {
 	cfg            *Config
 	roster         *roster
 	history        *history
-	peers          *tlsCourier // nil until it is made
+	peers          *tlsCourier
 	logger         *slog.Logger
 
 	accepted chan net.Conn
-	slots    chan struct{}
+	gate     *identity.Gate
+	standing standing
+	refusals refusals
 	ctx      context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
@@ -55,12 +60,15 @@ func listen(cfg *Config, r *roster, h *history) (*stream, error) {
 	s := &stream{
 		Listener: l, advertise: address(self.Address), cfg: cfg, roster: r, history: h, logger: cfg.Logger,
 		server: cfg.Server.Clone(), client: cfg.Client.Clone(),
-		accepted: make(chan net.Conn), slots: make(chan struct{}, maxHandshakes),
+		accepted: make(chan net.Conn), standing: standing{trusted: cfg.Trusted},
 	}
+	s.gate = &identity.Gate{Strangers: maxHandshakes, PerAddress: perAddress, Known: newPeerAddresses(r).known}
 	s.offer()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.peers = newTLSCourier(s) // before anybody is let in
 	s.running.Add(1)
 	go s.acceptAll()
+	s.running.Go(func() { s.standing.watch(s.ctx, checkTrustEach, s.logger) })
 	return s, nil
 }
 
@@ -70,14 +78,8 @@ func (s *stream) Addr() net.Addr { return s.advertise }
 func (s *stream) acceptAll() {
 	defer s.running.Done()
 	for {
-		select {
-		case s.slots <- struct{}{}:
-		case <-s.ctx.Done():
-			return
-		}
 		conn, err := s.Listener.Accept()
 		if err != nil {
-			<-s.slots
 			if s.ctx.Err() != nil {
 				return
 			}
@@ -89,22 +91,25 @@ func (s *stream) acceptAll() {
 			}
 			continue
 		}
+		leave := s.gate.Enter(conn)
 		s.running.Add(1)
 		go func() {
 			defer s.running.Done()
-			defer func() { <-s.slots }()
-			s.greet(conn)
+			s.greet(conn, leave)
 		}()
 	}
 }
 
-func (s *stream) greet(raw net.Conn) {
+func (s *stream) greet(raw net.Conn, leave func()) {
 	conn := tls.Server(raw, s.server)
 	refuse := func(err error) {
 		_ = raw.Close()
-		s.logger.Warn("connection to the raft port refused", "from", raw.RemoteAddr().String(), "error", err)
+		s.standing.forget(conn)
+		s.refusals.tell(s.logger, raw, err)
 	}
-	if err := s.shake(s.ctx, conn, handshakeTimeout); err != nil {
+	err := s.shake(s.ctx, conn, handshakeTimeout)
+	leave()
+	if err != nil {
 		refuse(err)
 		return
 	}
@@ -115,30 +120,29 @@ func (s *stream) greet(raw net.Conn) {
 		return
 	}
 	name, protocol := peer.Name, cs.NegotiatedProtocol
+	kept := s.standing.add(conn)
 	switch {
 	case protocol == peerProtocol: // any coordinator of this cluster: one that was removed has to learn of it
-		s.servePeer(conn, name)
+		s.servePeer(kept, name)
 		return
 	case !s.roster.admits(name):
 		refuse(fmt.Errorf("coordinator %s is neither a member nor one of our peers", name))
 		return
 	}
 	select {
-	case s.accepted <- conn:
+	case s.accepted <- kept:
 	case <-s.ctx.Done():
-		_ = conn.Close()
+		_ = kept.Close()
 	}
 }
 
 // servePeer gives the slot of the handshake back: such a connection lasts.
-func (s *stream) servePeer(conn *tls.Conn, name string) {
+func (s *stream) servePeer(conn net.Conn, name string) {
 	s.running.Add(1)
 	go func() {
 		defer s.running.Done()
 		defer func() { _ = conn.Close() }()
-		if s.peers != nil {
-			s.peers.serve(conn, name)
-		}
+		s.peers.serve(conn, name)
 	}()
 }
 
@@ -173,7 +177,7 @@ func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, e
 }
 
 // connect dials, shakes hands, and makes sure that the other side speaks what we want to.
-func (s *stream) connect(ctx context.Context, to string, protocols ...string) (*tls.Conn, error) {
+func (s *stream) connect(ctx context.Context, to string, protocols ...string) (*standingConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	raw, err := s.cfg.Network.Dial(ctx, to)
@@ -191,15 +195,13 @@ func (s *stream) connect(ctx context.Context, to string, protocols ...string) (*
 		_ = raw.Close()
 		return nil, fmt.Errorf("dial coordinator %s: %w", to, err)
 	}
-	return conn, nil
+	return s.standing.add(conn), nil
 }
 
 // Close ends the listening. Connections handed over are raft's to close.
 func (s *stream) Close() error {
 	s.cancel()
-	if s.peers != nil {
-		s.peers.close()
-	}
+	s.peers.close()
 	err := s.Listener.Close()
 	s.running.Wait()
 	return err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
+	"golang.org/x/sys/unix"
 
 	"drp/raftstore/state"
 )
@@ -26,27 +27,21 @@ type survivor struct {
 func RecoverQuorum(dir string, r Recovery) (Report, error) {
 	fail := func(err error) (Report, error) { return Report{}, fmt.Errorf("recover from %s: %w", dir, err) }
 	dir = filepath.Clean(dir)
-	made := dir + ".recovered"
-	if err := os.RemoveAll(made); err != nil { // of an attempt that was cut short
-		return fail(err)
-	}
 	bolt, s, err := openSurvivor(dir)
 	if err != nil {
 		return fail(err)
 	}
 	s.report.Term++ // above whatever the survivor has seen
 	s.report.Kept = fmt.Sprintf("%s.incarnation-%d", dir, s.report.Incarnation)
-	if _, there := os.Lstat(s.report.Kept); !errors.Is(there, os.ErrNotExist) {
-		err = fmt.Errorf("%s is there already: this directory was recovered before", s.report.Kept)
-	}
+	err = clearUnfinishedRecovery(s.report.Kept, s.report.Incarnation)
 	if err == nil {
 		err = r.begin(s.state, s.report.Last+1, &s.report)
 	}
 	if err == nil {
-		err = r.write(made, s.state, s.report)
+		err = r.write(s.report.Kept, s.state, s.report)
 	}
 	if err == nil {
-		err = swap(dir, s.report.Kept, made)
+		err = exchangeDirectories(dir, s.report.Kept)
 	}
 	if err := errors.Join(err, bolt.Close()); err != nil { // locked until now: nobody starts from it meanwhile
 		return fail(err)
@@ -67,15 +62,48 @@ func Survey(dir string) (*state.View, Report, error) {
 	return s.state.View(), s.report, nil
 }
 
-// swap puts the new directory into the place of the old one, and keeps that.
-func swap(dir, kept, made string) error {
-	if err := os.Rename(dir, kept); err != nil {
-		return err
+// clearUnfinishedRecovery removes what an attempt has made that was cut short before it was put into its place: it is of a
+// later incarnation than the survivor. Anything else there is not ours to touch.
+func clearUnfinishedRecovery(kept string, survivor uint64) error {
+	papers := folder{kept}
+	if _, err := os.Lstat(kept); errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	if err := os.Rename(made, dir); err != nil {
-		return errors.Join(err, os.Rename(kept, dir))
+	taken := fmt.Errorf("%s is there already: this directory was recovered before, or somebody has put one there", kept)
+	if there, err := papers.has(logName); err != nil || !there {
+		return errors.Join(taken, err)
 	}
-	return syncDirectory(filepath.Dir(dir))
+	bolt, err := openBolt(kept)
+	if err != nil {
+		return errors.Join(taken, err)
+	}
+	h, err := openHistory(bolt)
+	if err := errors.Join(err, bolt.Close()); err != nil {
+		return errors.Join(taken, err)
+	}
+	if h.incarnation() <= survivor {
+		return taken
+	}
+	return os.RemoveAll(kept)
+}
+
+// exchangeDirectories lets two directories trade places, in one step where the file system can.
+func exchangeDirectories(a, b string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		aside := a + ".aside"
+		if err = os.Rename(a, aside); err != nil {
+			return err
+		}
+		if err = os.Rename(b, a); err != nil {
+			return errors.Join(err, os.Rename(aside, a))
+		}
+		err = os.Rename(aside, b)
+	}
+	if err != nil {
+		return fmt.Errorf("put the recovered directory into its place: %w", err)
+	}
+	return syncDirectory(filepath.Dir(a))
 }
 
 func openSurvivor(dir string) (io.Closer, *survivor, error) {

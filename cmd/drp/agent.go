@@ -21,7 +21,7 @@ func runAgent(ctx context.Context, path string) error {
 		return err
 	}
 	log := newLogger()
-	credentials, err := identity.Load(c.Certificates)
+	credentials, err := loadCredentials(c.Certificates, log)
 	if err != nil {
 		return err
 	}
@@ -29,11 +29,20 @@ func runAgent(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return agent.Run(ctx, c, agentLeader{client}, log)
+	c.Trust = credentials
+	go keepRenewed(ctx, credentials, client.Renew, log)
+	return agent.Run(ctx, c, agentLeader{client, credentials}, log)
 }
 
-type agentLeader struct{ client *api.Client }
+type agentLeader struct {
+	client      *api.Client
+	credentials *identity.Credentials
+}
 
 func (l agentLeader) Sync(ctx context.Context, r wire.AgentReport) (wire.AgentDesired, error) {
-	return l.client.AgentSync(ctx, r)
+	d, err := l.client.AgentSync(ctx, r)
+	if err == nil {
+		l.credentials.SetRevocations(d.Revoked)
+	}
+	return d, err
 }

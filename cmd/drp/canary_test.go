@@ -340,7 +340,7 @@ func (c *canaries) snapshot() {
 // found says where which secrets are, in any form in which they could be written.
 func (c *canaries) found() map[string][]string {
 	c.t.Helper()
-	places := map[string][]byte{"log of the process": []byte(c.log.b.String())}
+	places := map[string][]byte{"log of the process": c.log.b.Bytes()}
 	for what, answer := range c.answers {
 		places[what] = answer
 	}

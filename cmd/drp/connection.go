@@ -127,13 +127,17 @@ func (c *connection) token() (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
+func (c *connection) files() identity.Files {
+	return identity.Files{Certificate: c.certificate, Key: c.key, Authority: c.authority}
+}
+
 func (c *connection) credentials(token string) (*identity.Credentials, error) {
 	switch {
 	case c.certificate != "" || c.key != "":
 		if c.certificate == "" || c.key == "" || c.authority == "" {
 			return nil, errors.New("--certificate, --key and --authority go together")
 		}
-		return identity.Load(identity.Files{Certificate: c.certificate, Key: c.key, Authority: c.authority})
+		return identity.Load(c.files())
 	case c.authority != "":
 		if token == "" {
 			return nil, errors.New("--authority alone says whom to trust, not who you are: give a certificate or a token too")

@@ -7,14 +7,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"drp/orchestrator/agent/container/accountinit"
+	"drp/raftstore/identity"
 )
 
 // daemonCommands are the commands that run the platform itself, in place of asking it.
-func daemonCommands() []*cobra.Command {
+func daemonCommands(c *connection) []*cobra.Command {
 	return []*cobra.Command{
-		newServerCommand(), newGatewayCommand(), newWorkerCommand(), newAgentCommand(), newGuardCommand(),
+		joining(newServerCommand(), identity.Coordinator, c), joining(newGatewayCommand(), identity.Gateway, c),
+		joining(newWorkerCommand(), identity.Worker, c), joining(newAgentCommand(), identity.Agent, c), newGuardCommand(),
 		newDevCommand(), newAccountInitCommand(),
 	}
+}
+
+// joining adds the command by which a machine becomes one of these.
+func joining(cmd *cobra.Command, role identity.Role, c *connection) *cobra.Command {
+	cmd.AddCommand(newJoinCommand(role, c))
+	return cmd
 }
 
 // daemonCommand is a process that systemd supervises: it takes one file, and runs until it is told to end.

@@ -38,7 +38,7 @@ func runGateway(ctx context.Context, path string) error {
 		return err
 	}
 	log := newLogger()
-	credentials, err := identity.Load(c.Certificates)
+	credentials, err := loadCredentials(c.Certificates, log)
 	if err != nil {
 		return err
 	}
@@ -58,25 +58,26 @@ func runGateway(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("listen for agents: %w", err)
 	}
-	door := &gateway.Gateway{Site: c.Site, Store: store, Log: log}
+	door := &gateway.Gateway{Site: c.Site, Store: store, Log: log, Trusted: credentials.Check}
 	server := gateway.NewServer(c.Listen, credentials.Server(identity.Agent), door)
 	log.Info("gateway is ready", "name", c.Name, "site", c.Site, "listen", c.Listen)
+	go keepRenewed(ctx, credentials, client.Renew, log)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(identity.NewListener(listener, server.TLSConfig, log)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve agents: %w", err)
 		}
 		return nil
 	})
 	group.Go(func() error {
-		followGrants(ctx, client, door, state.SiteName(c.Site), log)
+		followGrants(ctx, client, door, credentials, state.SiteName(c.Site), log)
 		return server.Close() // what is under way is tried again by restic
 	})
 	return group.Wait()
 }
 
 // followGrants keeps the gateway's view fresh until ctx ends.
-func followGrants(ctx context.Context, leader *api.Client, door *gateway.Gateway, site state.SiteName, log *slog.Logger) {
+func followGrants(ctx context.Context, leader *api.Client, door *gateway.Gateway, credentials *identity.Credentials, site state.SiteName, log *slog.Logger) {
 	var revision uint64
 	for ctx.Err() == nil {
 		sent := time.Now()
@@ -92,6 +93,7 @@ func followGrants(ctx context.Context, leader *api.Client, door *gateway.Gateway
 		for _, g := range view.Grants {
 			grants = append(grants, gateway.Grant{Account: string(g.Account), Server: string(g.Server), Token: g.Token.String(), Write: g.Write})
 		}
+		credentials.SetRevocations(view.Revoked) // before anybody is let in by the grants
 		door.SetView(gateway.View{Grants: grants, At: sent})
 		revision = view.Revision
 	}

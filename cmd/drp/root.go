@@ -49,8 +49,9 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newApplyCommand(c), newGetCommand(c), newStatusCommand(c), newBackupCommand(c), newSnapshotsCommand(c),
 		newFailoverCommand(c), newRunbookCommand(c), newRunCommand(c), newTokenCommand(c), newRaftCommand(c), newAuditCommand(c), newVersionCommand(c),
+		newCACommand(c), newOperatorCommand(c),
 	)
-	root.AddCommand(daemonCommands()...)
+	root.AddCommand(daemonCommands(c)...)
 	return root
 }
 

@@ -21,6 +21,7 @@ import (
 	"drp/orchestrator"
 	"drp/orchestrator/api"
 	"drp/orchestrator/api/apitest"
+	"drp/orchestrator/certificates/certificatestest"
 	"drp/raftstore/identity"
 	"drp/raftstore/state"
 )
@@ -47,6 +48,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": exits, "asked": asked, "brain": changeBrain, "interrupts": interrupts, "runstatus": runStatus, "trail": trail,
+			"enrol": enrol, "recipient": recipient,
 		},
 	})
 }
@@ -66,14 +68,19 @@ func startPlatform(dir string) (*platform, error) {
 	if err != nil {
 		return nil, err
 	}
+	issuing, err := certificatestest.Under(a, "a")
+	if err != nil {
+		return nil, err
+	}
 	p := &platform{brain: exampleBrain(), errs: make(chan error, 2)}
 	for i, name := range []string{"a", "b"} {
 		credentials, err := issue(a, dir, identity.Coordinator, name)
 		if err != nil {
 			return nil, err
 		}
+		credentials.SetRevoked(orchestrator.NewRevoked(issuing.Store.View).Check)
 		server, err := api.New(api.Config{
-			API: p.brain, Name: name, Credentials: credentials, LeaderWait: 100 * time.Millisecond,
+			API: p.brain, Name: name, Credentials: credentials, Certificates: issuing.Registrar(name, credentials), LeaderWait: 100 * time.Millisecond,
 			Leader: func() (string, bool) { return name, true },
 			Tokens: func() []*state.APIToken { return nil },
 		})

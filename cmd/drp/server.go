@@ -12,6 +12,7 @@ import (
 
 	"drp/orchestrator"
 	"drp/orchestrator/api"
+	"drp/orchestrator/certificates"
 	"drp/orchestrator/sealing"
 	"drp/raftstore"
 	"drp/raftstore/identity"
@@ -29,6 +30,9 @@ type serverConfig struct {
 	Certificates identity.Files `yaml:"certificates"`
 	AgeIdentity  string         `yaml:"age_identity"`
 	Recipients   []string       `yaml:"recipients"`
+	// Issuer is the file with the issuing authority of a new platform, which the first leader puts into the state. Once
+	// that is done it means nothing.
+	Issuer string `yaml:"issuer,omitempty"`
 }
 
 type peerConfig struct {
@@ -63,7 +67,7 @@ func runServer(ctx context.Context, path string) error {
 }
 
 func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Sealer, log *slog.Logger) error {
-	credentials, err := identity.Load(c.Certificates)
+	credentials, err := loadCredentials(c.Certificates, log)
 	if err != nil {
 		return err
 	}
@@ -73,6 +77,7 @@ func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Se
 	if err != nil {
 		return err
 	}
+	refuseRevoked(credentials, store)
 	keyring = followed{keyring, func() []*state.Key { return store.View().Keys() }}
 	where := directory{configured: c.Peers, view: store.View, members: memberNames(store)}
 	peers, err := newPeers(c, where, credentials, log)
@@ -84,18 +89,21 @@ func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Se
 		Store: leaderStore{store}, Membership: membership{store}, Sealer: keyring, Recipients: c.Recipients, Peers: peers, Logger: log,
 	})
 	peers.self = brain
-	err = serve(ctx, c, brain, store, where, credentials, log)
+	registrar := newRegistrar(c, store, where, keyring, credentials, log)
+	go serverIdentity(ctx, c, registrar, credentials, peers, store, log)
+	err = serve(ctx, c, brain, store, where, registrar, credentials, log)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause // the store cannot go on, and perhaps not even be closed: a disk that hangs must not keep this process
 	}
 	return errors.Join(err, store.Close())
 }
 
-func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator, store *raftstore.Store, where directory, credentials *identity.Credentials, log *slog.Logger) error {
+func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator, store *raftstore.Store, where directory, registrar *certificates.Registrar, credentials *identity.Credentials, log *slog.Logger) error {
 	server, err := api.New(api.Config{
 		API: brain, Name: c.Name, Leader: store.Leader, Peers: where.url, Credentials: credentials, Logger: log,
-		Tokens:  func() []*state.APIToken { return store.View().APITokens() },
-		Changed: store.Changed,
+		Certificates: registrar,
+		Tokens:       func() []*state.APIToken { return store.View().APITokens() },
+		Changed:      store.Changed,
 	})
 	if err != nil {
 		return err
@@ -119,6 +127,7 @@ func (c serverConfig) store(credentials *identity.Credentials, log *slog.Logger,
 	config := raftstore.Config{
 		Name: c.Name, Dir: c.Data, Listen: c.Raft, Cluster: credentials.Identity().Cluster, Logger: log, Fatal: stop,
 		Server: credentials.Server(identity.Coordinator), Client: credentials.Client(identity.Coordinator),
+		Trusted: credentials.Check,
 	}
 	for _, p := range c.Peers {
 		config.Peers = append(config.Peers, raftstore.Peer{Name: p.Name, Address: p.Raft})

@@ -43,7 +43,7 @@ func runWorker(ctx context.Context, path string) error {
 		return err
 	}
 	log := newLogger()
-	credentials, err := identity.Load(c.Certificates)
+	credentials, err := loadCredentials(c.Certificates, log)
 	if err != nil {
 		return err
 	}
@@ -68,16 +68,20 @@ func runWorker(ctx context.Context, path string) error {
 		sources[s.Site] = worker.Key{Access: keys.AccessKey, Secret: keys.SecretKey}
 	}
 	w := &worker.Worker{
-		Site: c.Site, Store: store, Sources: sources, Leader: workerLeader{client}, Concurrency: c.Concurrency,
+		Site: c.Site, Store: store, Sources: sources, Leader: workerLeader{client, credentials}, Concurrency: c.Concurrency,
 		Initialiser: worker.Restic{Runner: &restic.Runner{Binary: c.Restic, Log: log}},
 		Poll:        5 * time.Second, Logger: log,
 	}
 	log.Info("worker is ready", "name", c.Name, "site", c.Site)
+	go keepRenewed(ctx, credentials, client.Renew, log)
 	return w.Run(ctx)
 }
 
 // workerLeader puts the worker's words into those of the wire. The worker stands below both.
-type workerLeader struct{ client *api.Client }
+type workerLeader struct {
+	client      *api.Client
+	credentials *identity.Credentials
+}
 
 func (l workerLeader) Sync(ctx context.Context, r worker.Report) (worker.Desired, error) {
 	report := wire.WorkerReport{Site: state.SiteName(r.Site), Revision: r.Revision, Wait: r.Wait}
@@ -94,6 +98,7 @@ func (l workerLeader) Sync(ctx context.Context, r worker.Report) (worker.Desired
 	if err != nil {
 		return worker.Desired{}, err
 	}
+	l.credentials.SetRevocations(d.Revoked)
 	desired := worker.Desired{Revision: d.Revision, New: d.NewSite}
 	for _, j := range d.Initial {
 		desired.Initial = append(desired.Initial, worker.InitialJob{Account: string(j.Account), Home: workerHome(j.Home), Password: j.Password})

@@ -47,7 +47,7 @@ func siteOf(server int) state.SiteName { return state.SiteName(fmt.Sprintf("par%
 
 // build applies everything.
 func (p *platform) build() error {
-	if _, err := p.apply(state.ClusterInit, state.ClusterInitData{UUID: "7d1f6e0a-2f1b-4c55-9d3e-5a0c1e8b7f42", Incarnation: 1}); err != nil {
+	if _, err := p.apply(state.ClusterInit, state.ClusterInitData{UUID: "7d1f6e0a-2f1b-4c55-9d3e-5a0c1e8b7f42", Incarnation: 1, Level: state.Level}); err != nil {
 		return err
 	}
 	base := state.InventoryData{

@@ -168,6 +168,10 @@ func payload(i uint64) state.Command {
 
 // settle gives the drp side what the payload is about.
 func settle(s side) error {
+	founding := state.ClusterInitData{UUID: "7d1f6e0a-2f1b-4c55-9d3e-5a0c1e8b7f42", Incarnation: 1, Level: state.Level} // with an audit trail
+	if err := s.commit(state.NewCommand(state.ClusterInit, "settle-cluster", time.Now(), "coordinator/m0", founding)); err != nil {
+		return fmt.Errorf("settle: %w", err)
+	}
 	base := state.InventoryData{
 		Provider: &state.Provider{Name: "bench", AS: 64512, Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/48")}},
 		Sites:    []state.Site{{Name: "par1"}, {Name: "par2"}},

@@ -17,6 +17,8 @@ type Config struct {
 	Site         state.SiteName   `yaml:"site"`
 	Coordinators []string         `yaml:"coordinators"` // nearest first
 	Certificates identity.Files   `yaml:"certificates"`
+	// Trust is what was loaded of them. With it no gateway is used that shows a revoked certificate, or another role's.
+	Trust *identity.Credentials `yaml:"-"`
 
 	Data  string `yaml:"data"`  // the journal
 	Homes string `yaml:"homes"` // on btrfs where a backup shall see one moment

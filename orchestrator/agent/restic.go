@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +32,7 @@ const gatewayWithin = 45 * time.Second
 type Restic struct {
 	Binary      string
 	Credentials identity.Files
+	Trust       *identity.Credentials // nil: restic alone looks at a gateway's certificate
 	Log         *slog.Logger
 }
 
@@ -124,13 +126,8 @@ func (r *Restic) repository(ctx context.Context, access wire.RepositoryAccess) (
 	if !strings.HasPrefix(address, "rest:https:") {
 		return repo, nil
 	}
-	for _, part := range []struct {
-		into *[]byte
-		path string
-	}{{&repo.Authority, r.Credentials.Authority}, {&repo.Certificate, r.Credentials.Certificate}, {&repo.Key, r.Credentials.Key}} {
-		if *part.into, err = os.ReadFile(part.path); err != nil {
-			return repo, fmt.Errorf("read credentials for the gateway: %w", err)
-		}
+	if repo.Certificate, repo.Key, repo.Authority, err = r.Credentials.Read(); err != nil {
+		return repo, fmt.Errorf("read credentials for the gateway: %w", err)
 	}
 	return repo, nil
 }
@@ -151,10 +148,7 @@ func (r *Restic) reachable(ctx context.Context, urls []string) (string, error) {
 			if at.Host == "" {
 				return one, nil // a directory
 			}
-			dialer := net.Dialer{Timeout: 3 * time.Second}
-			conn, err := dialer.DialContext(ctx, "tcp", at.Host)
-			if err == nil {
-				conn.Close()
+			if err = r.greet(ctx, at); err == nil {
 				return one, nil
 			}
 			failed = errors.Join(failed, err)
@@ -164,6 +158,24 @@ func (r *Restic) reachable(ctx context.Context, urls []string) (string, error) {
 			return "", fmt.Errorf("no gateway of this site answers: %w", failed)
 		}
 	}
+}
+
+// greet connects to a gateway, and looks at its certificate as restic cannot: for its role, and whether it was revoked.
+func (r *Restic) greet(ctx context.Context, at *url.URL) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", at.Host)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if r.Trust == nil || at.Scheme != "https" {
+		return nil
+	}
+	if err := tls.Client(conn, r.Trust.Client(identity.Gateway)).HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("greet gateway %s: %w", at.Host, err)
+	}
+	return nil
 }
 
 // runner runs restic as the account's root, in a directory.

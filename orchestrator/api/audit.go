@@ -44,7 +44,7 @@ func person(c Caller) bool { return c.Role == identity.Operator || c.Role == ide
 
 // refuse answers a person who may not do what they tried, and has the leader record that they did.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, rt route, who asker, cause error) {
-	rt.repeatable = true // to refuse twice is harmless
+	rt.repeatable, rt.own = true, false // to refuse twice is harmless; what is refused has no answer of our own
 	r = r.WithContext(withCaller(r.Context(), who.caller))
 	s.toLeader(w, r, rt, who, nil, func(w http.ResponseWriter, r *http.Request) {
 		if s.recordRefusal(r.Context(), r.Method+" "+r.URL.Path, cause) {

@@ -68,6 +68,9 @@ func (s *Server) authenticate(r *http.Request) (asker, error) {
 		if err != nil {
 			return asker{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
 		}
+		if err := s.cfg.Credentials.Check(r.TLS.VerifiedChains[0][0]); err != nil {
+			return asker{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err) // the connection is older than that
+		}
 		if id.Role == identity.Coordinator && r.Header.Get(headerForwardedRole) != "" {
 			return forwardedAsker(r.Header)
 		}
@@ -113,6 +116,9 @@ func (s *Server) authenticateToken(header string) (asker, error) {
 
 func forwardedAsker(h http.Header) (asker, error) {
 	role := identity.Role(h.Get(headerForwardedRole))
+	if role == forNobody {
+		return asker{forwarded: true}, nil
+	}
 	name, err := url.PathUnescape(h.Get(headerForwardedName))
 	if err != nil || name == "" {
 		return asker{}, fmt.Errorf("%w: forwarded for %q, which is no name", ErrUnauthenticated, h.Get(headerForwardedName))
@@ -125,7 +131,14 @@ func forwardedAsker(h http.Header) (asker, error) {
 	}
 }
 
+// forNobody is the role of somebody who has shown nothing, on the way to the leader.
+const forNobody identity.Role = "nobody"
+
 func setForwarded(h http.Header, c Caller) {
+	if c == (Caller{}) {
+		h.Set(headerForwardedRole, string(forNobody))
+		return
+	}
 	h.Set(headerForwardedRole, string(c.Role))
 	h.Set(headerForwardedName, url.PathEscape(c.Name))
 }

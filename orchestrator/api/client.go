@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -94,11 +95,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 }
 
 func clientTLS(c *identity.Credentials) *tls.Config {
-	config := c.Client(identity.Coordinator)
-	if c.Identity().Role == "" {
-		config.Certificates = nil
-	}
-	return config
+	return c.Client(identity.Coordinator)
 }
 
 // Coordinator names the one that is asked first, as it was configured.
@@ -222,6 +219,10 @@ func (c *Client) try(ctx context.Context, e endpoint, k call, body []byte, left 
 		return c.lost(e, k, connected.Load(), err)
 	}
 	defer res.Body.Close()
+	if err := stillTrusted(c.cfg.Credentials, res); err != nil {
+		e.http.CloseIdleConnections()
+		return c.lost(e, k, true, err)
+	}
 	a, err := readAnswer(res)
 	if err != nil {
 		return c.lost(e, k, true, err)
@@ -272,11 +273,22 @@ func (c *Client) mark(a *answer) error {
 
 // lost says what a broken connection means: nothing was done when none stood yet; otherwise nobody knows.
 func (c *Client) lost(e endpoint, k call, connected bool, cause error) (err error, next bool) {
-	err = fmt.Errorf("ask coordinator %s: %w", e.name, unwrapURL(cause))
+	err = fmt.Errorf("ask coordinator %s: %w%s", e.name, unwrapURL(cause), refusedThere(c.cfg.Credentials, cause))
 	if connected && k.once {
 		return fmt.Errorf("%w: %w", err, orchestrator.ErrUnknownOutcome), false
 	}
 	return err, true
+}
+
+// refusedThere says what a TLS alert from the other side means, which says nothing to a person.
+func refusedThere(credentials *identity.Credentials, cause error) string {
+	var op *net.OpError
+	if !errors.As(cause, &op) || op.Op != "remote error" || credentials == nil || credentials.Identity().Role == "" {
+		return ""
+	}
+	id := credentials.Identity()
+	return fmt.Sprintf(" (the certificate of %s is refused there: it was revoked, has expired by that clock, or is of another platform; "+
+		"drp ca enrol %s %s makes a token for a new one)", id, id.Role, id.Name)
 }
 
 // unwrapURL leaves the address out of an error: the coordinator is named already, and a query may be long.

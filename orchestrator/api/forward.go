@@ -155,6 +155,10 @@ func (s *Server) ask(r *http.Request, base string, caller Caller, body []byte) (
 		return nil, connected.Load(), err
 	}
 	defer res.Body.Close()
+	if err := stillTrusted(s.cfg.Credentials, res); err != nil {
+		s.forward.CloseIdleConnections()
+		return nil, true, err
+	}
 	got, err := readAnswer(res)
 	return got, true, err
 }

@@ -30,7 +30,15 @@ func (s *Server) guard(rt route, next http.HandlerFunc) http.HandlerFunc {
 			writeProblem(w, err)
 			return
 		}
-		body, err := readBody(w, r)
+		most := int64(maxBody)
+		if rt.limited {
+			most = maxStranger
+			if !who.forwarded && !s.strangers.allow(r, s.now()) {
+				writeProblem(w, fmt.Errorf("%s: %w", rt.summary, ErrTooMany))
+				return
+			}
+		}
+		body, err := readBody(w, r, most)
 		if err != nil {
 			writeProblem(w, err)
 			return
@@ -65,10 +73,10 @@ func (s *Server) guard(rt route, next http.HandlerFunc) http.HandlerFunc {
 }
 
 // readBody reads all of it, so that the request can be handed to a leader more than once.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyLimit))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {

@@ -45,6 +45,16 @@ func TestClient_Members(t *testing.T) {
 	}
 }
 
+// Who may not see the members does not see them when nobody leads either.
+func TestServer_MembersAreForOperatorsWithoutALeaderToo(t *testing.T) {
+	r := newRig(t, "par1-c")
+	r.elect("")
+	support := r.client(t, identity.Support, "sam")
+	if report, err := support.Members(t.Context()); !errors.Is(err, ErrNoLeader) {
+		t.Errorf("got %+v, %v; want %v: the refusal has to be recorded", report, err, ErrNoLeader)
+	}
+}
+
 func TestClient_ChangesMembers(t *testing.T) {
 	r := newRig(t, "par1-c", "par2-c")
 	leader := r.nodes[0].brain

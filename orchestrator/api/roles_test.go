@@ -54,6 +54,16 @@ func allowed() map[string]string {
 		"POST /v1/worker/sync":                "worker",
 		"POST /v1/internal/probe":             "coordinator",
 		"POST /v1/internal/contacts":          "coordinator",
+		"GET /v1/root":                        "nobody coordinator agent gateway worker operator support",
+		"POST /v1/enrol":                      "nobody coordinator agent gateway worker operator support",
+		"POST /v1/renew":                      "coordinator agent gateway worker operator support",
+		"POST /v1/enrolments":                 operator,
+		"GET /v1/ca":                          people,
+		"POST /v1/ca/issuer/request":          operator,
+		"POST /v1/ca/issuer":                  operator,
+		"GET /v1/certificates":                people,
+		"GET /v1/revocations":                 people,
+		"POST /v1/revocations":                operator,
 	}
 }
 

@@ -23,6 +23,7 @@ type route struct {
 	stale        bool            // has an answer of this coordinator's own, where that is asked for
 	own          bool            // while nobody leads this coordinator answers from what it knows itself
 	poll         bool            // may wait for a change
+	limited      bool            // anybody may ask, so only now and then, and little at a time
 	reads        string          // what it shows of customers' data, for the audit trail; empty: nothing, or it is a command itself
 	trusted      bool            // from our own processes: not held to the schema, so that versions may differ during an upgrade
 	add          func(huma.API, huma.Operation, *Server)
@@ -91,7 +92,7 @@ func (s *Server) routes() []route {
 	verify.roles = operators
 	watch := get("/v1/runs/{id}", "get-run", "read a run, or wait until it changes", handle((*Server).getRun))
 	watch.poll = true
-	return []route{
+	return append(certificateRoutes(people, operators), []route{
 		{method: http.MethodGet, path: "/v1/health", id: "get-health", summary: "ask whether this coordinator answers", add: handle((*Server).health)},
 
 		stale(get("/v1/status", "get-status", "read the status", handle((*Server).status))),
@@ -147,7 +148,7 @@ func (s *Server) routes() []route {
 			roles: []identity.Role{identity.Coordinator}, trusted: true, add: handle((*Server).acquainted)},
 		{method: http.MethodPost, path: "/v1/internal/contacts", id: "tell-contacts", summary: "tell when servers were last heard",
 			roles: []identity.Role{identity.Coordinator}, trusted: true, add: handle((*Server).contacts)},
-	}
+	}...)
 }
 
 // none is the input, or the output, of a route that has none.

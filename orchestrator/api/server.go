@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"drp/orchestrator"
+	"drp/orchestrator/certificates"
 	"drp/raftstore/identity"
 	"drp/raftstore/state"
 )
@@ -45,7 +46,9 @@ type Config struct {
 	// Tokens are this coordinator's own view of the API tokens.
 	Tokens      func() []*state.APIToken
 	Credentials *identity.Credentials
-	Logger      *slog.Logger
+	// Certificates issues, renews and revokes. Nil: nobody does here.
+	Certificates *certificates.Registrar
+	Logger       *slog.Logger
 	// Changed is closed at the next change of the state; a watcher of a run looks again then. Nil: it looks every half second.
 	Changed func() <-chan struct{}
 	// LeaderWait is how long a request waits for a leader. Default 8 s: an election takes less.
@@ -63,6 +66,8 @@ type Server struct {
 	forward *http.Client
 	handler http.Handler
 	spec    *huma.OpenAPI
+
+	strangers limiter
 }
 
 // New builds the server; Serve starts it.
@@ -127,7 +132,8 @@ func (s *Server) Serve(ctx context.Context, tcp, socket net.Listener) error {
 		hs := s.httpServer(requests)
 		hs.TLSConfig = s.TLSConfig()
 		servers = append(servers, hs)
-		go func() { failed <- hs.ServeTLS(tcp, "", "") }()
+		tcp = identity.NewListener(tcp, hs.TLSConfig, s.log)
+		go func() { failed <- hs.Serve(tcp) }()
 	}
 	if socket != nil {
 		hs := s.httpServer(requests)

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"drp/raftstore/identity"
 )
 
 // A coordinator behind a cut link is left within connectLimit, or pingAfter + pingLimit when a connection to it stood.
@@ -43,4 +45,17 @@ func newSocketClient(path string) *http.Client {
 			return dialer.DialContext(ctx, "unix", path)
 		},
 	}}
+}
+
+// stillTrusted refuses an answer over a connection that has outlived its peer's certificate. The connection is closed,
+// so that the next request begins with a handshake.
+func stillTrusted(c *identity.Credentials, res *http.Response) error {
+	if c == nil || res.TLS == nil || len(res.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	if err := c.Check(res.TLS.PeerCertificates[0]); err != nil {
+		_ = res.Body.Close()
+		return err
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"drp/raftstore/identity"
 	"drp/raftstore/state"
 )
 
@@ -61,6 +62,8 @@ type AgentDesired struct {
 	Revision uint64           `json:"revision"`
 	Accounts []DesiredAccount `json:"accounts,omitempty"`
 	Tasks    []DesiredTask    `json:"tasks,omitempty"`
+	// Revoked are the certificates that count no more, whole: peers that show one are refused.
+	Revoked identity.Revocations `json:"revoked,omitempty"`
 }
 
 // DesiredAccount is one account on this server.
@@ -101,8 +104,9 @@ type GatewayReport struct {
 
 // GatewayView is who may do what at a site's gateway. It is valid from when the request for it was sent.
 type GatewayView struct {
-	Revision uint64  `json:"revision"`
-	Grants   []Grant `json:"grants"`
+	Revision uint64               `json:"revision"`
+	Grants   []Grant              `json:"grants"`
+	Revoked  identity.Revocations `json:"revoked,omitempty"` // as in AgentDesired
 }
 
 // Grant lets one server at one account's repository, under one token.
@@ -145,9 +149,10 @@ type WorkerDesired struct {
 	Revision uint64 `json:"revision"`
 	// NewSite: nothing is known to be in this site's store yet, so a bucket that is missing may be made. Otherwise a
 	// missing one means that the store has lost its disk.
-	NewSite bool         `json:"new_site,omitempty"`
-	Initial []InitialJob `json:"initial,omitempty"`
-	Copy    []CopyJob    `json:"copy,omitempty"`
+	NewSite bool                 `json:"new_site,omitempty"`
+	Initial []InitialJob         `json:"initial,omitempty"`
+	Copy    []CopyJob            `json:"copy,omitempty"`
+	Revoked identity.Revocations `json:"revoked,omitempty"` // as in AgentDesired
 }
 
 // InitialJob: create the account's repository in this site's store.

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -213,6 +214,10 @@ func TestVerifyFiles_recovery(t *testing.T) {
 		_, err := VerifyFiles([]File{a, next, rest}, lostWord)
 		wantFault(t, err, "written anew")
 	})
+	t.Run("a recovery that only older words are there for", func(t *testing.T) {
+		_, err := VerifyFiles([]File{a, next, rest}, old.checkpoint(12), lostWord)
+		wantFault(t, err, "written anew")
+	})
 	t.Run("two recoveries of one state", func(t *testing.T) {
 		rival := newHistory(t).live(20).recover(3).live(30)
 		_, err := VerifyFiles([]File{a, next, rest, file("rival", rival.segment(16, 0))})
@@ -244,5 +249,23 @@ func TestWriter_refuses(t *testing.T) {
 		if err := w.Add(e); err == nil {
 			t.Errorf("an entry %s was written", name)
 		}
+	}
+}
+
+// endless is a line without end, and counts what is read of it.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	e.read += len(p)
+	return copy(p, bytes.Repeat([]byte("x"), len(p))), nil
+}
+
+func TestVerify_boundedLine(t *testing.T) {
+	e := &endless{}
+	r := io.MultiReader(io.LimitReader(e, 64<<20), strings.NewReader("\n"))
+	_, err := Verify(r)
+	wantFault(t, err, "line 1", "more than")
+	if e.read > 2*maxLine {
+		t.Errorf("%d bytes of a line were read before it was refused", e.read)
 	}
 }

@@ -38,7 +38,7 @@ func TestRolesAreCheckedAtBothEnds(t *testing.T) {
 	}
 	t.Run("no certificate where one is optional", func(t *testing.T) {
 		bare := credentials(t, ours, identity.Agent, time.Hour).Client(identity.Coordinator)
-		bare.Certificates = nil
+		bare.GetClientCertificate = nil
 		if _, err := handshake(t, server.ServerOptional(identity.Agent), bare); !errors.Is(err, identity.ErrRefused) {
 			t.Errorf("got %v, want a connection without identity", err)
 		}
@@ -53,24 +53,6 @@ func TestRolesAreCheckedAtBothEnds(t *testing.T) {
 			t.Error("got a connection, want it refused")
 		}
 	})
-}
-
-func TestLoadAuthority(t *testing.T) {
-	a, dir := authority(t, "cluster-a"), t.TempDir()
-	if err := a.Save(dir); err != nil {
-		t.Fatal(err)
-	}
-	b, err := identity.LoadAuthority(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := b.Cluster(), "cluster-a"; got != want {
-		t.Errorf("got cluster %q, want %q", got, want)
-	}
-	if _, err := handshake(t, credentials(t, a, identity.Coordinator, time.Hour).Server(identity.Agent),
-		credentials(t, b, identity.Agent, time.Hour).Client(identity.Coordinator)); err != nil {
-		t.Errorf("handshake between certificates of the saved and the loaded authority: %v", err)
-	}
 }
 
 func authority(t testing.TB, cluster string) *identity.Authority {

@@ -107,7 +107,7 @@ func TestInventoryApply_ServerWithAccountsStays(t *testing.T) {
 
 func TestClusterInit(t *testing.T) {
 	n := newPlatform(t)
-	n.same(ClusterInit, ClusterInitData{UUID: "7d1f", Incarnation: 1})
+	n.same(ClusterInit, ClusterInitData{UUID: "7d1f", Incarnation: 1, Level: 2})
 	n.refused(ErrConflict, "this is cluster 7d1f", ClusterInit, ClusterInitData{UUID: "0000", Incarnation: 1})
 	n.refused(ErrInvalid, "needs a uuid", ClusterInit, ClusterInitData{})
 }

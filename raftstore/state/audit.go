@@ -58,6 +58,13 @@ type AuditHead struct {
 
 func auditKey(seq uint64) string { return string(binary.BigEndian.AppendUint64(nil, seq)) }
 
+// hasTrail reports whether commands leave entries. They begin to when every member makes them: rows that only newer
+// members have would look like a state gone wrong.
+func hasTrail(txn *transaction) bool {
+	cluster := clusterTable.get(txn, "")
+	return cluster != nil && cluster.Level >= 2
+}
+
 // auditEntry of a command and its answer. What people and agents wrote is cut to what fits into a line.
 func (c *change) auditEntry(index uint64, cmd Command, result Result) *AuditEntry {
 	e := &AuditEntry{

@@ -6,32 +6,8 @@ import (
 	"testing"
 )
 
-// Every command leaves one entry that says who, what and when: those that were refused too, and a retry none.
-func TestAudit_everyCommand(t *testing.T) {
-	n := newPlatform(t)
-	for name, payload := range examples() {
-		before := n.view().AuditHead()
-		c := n.command(name, payload)
-		r := n.applyCommand(c)
-		head := n.view().AuditHead()
-		if got, want := head.Seq, before.Seq+1; got != want {
-			t.Fatalf("%s: got entry %d, want %d", name, got, want)
-		}
-		e := n.view().Audit(head.Seq, 1)[0]
-		if e.Command != name || e.By != "operator/ada" || e.ID != c.ID || e.Index != n.index || !e.At.Equal(c.At) || e.Payload != Sum(c.Data) {
-			t.Errorf("%s: got entry %+v", name, e)
-		}
-		if e.Subject == "" {
-			t.Errorf("%s: its entry does not say what it is about", name)
-		}
-		if (e.Refused == "") != (r.Err == nil) {
-			t.Errorf("%s: got refused %q, want it to say %v", name, e.Refused, r.Err)
-		}
-		n.applyCommand(c)
-		if got := n.view().AuditHead(); got != head {
-			t.Errorf("%s: a retry moved the trail from %+v to %+v", name, head, got)
-		}
-	}
+func TestAudit_chainSurvivesARestore(t *testing.T) {
+	n, _, _ := backedUp(t)
 	checkChain(t, n.view())
 	n.state = restored(t, persisted(t, n.view()))
 	checkChain(t, n.view())
@@ -58,8 +34,7 @@ func checkChain(tb testing.TB, v *View) {
 }
 
 func TestAudit_leavesMemoryOnceExported(t *testing.T) {
-	n := newNode(t)
-	n.must(ClusterInit, ClusterInitData{UUID: "7d1f", Incarnation: 1})
+	n := newCluster(t)
 	note := func() {
 		n.index++
 		c := Command{Name: TaskForget, ID: "n" + strconv.FormatUint(n.index, 10), At: epoch, Data: []byte(`{"task":"t"}`)}
@@ -110,11 +85,26 @@ func TestAudit_dropsAndCountsAboveItsLimit(t *testing.T) {
 }
 
 func TestAudit_bounded(t *testing.T) {
-	n := newNode(t)
+	n := newPlatform(t)
 	long := strings.Repeat("é", 1<<14)
 	n.must(AuditNote, AuditNoteData{Action: long, Subject: long, Detail: long})
-	if got := len(n.view().Audit(1, 1)[0].Line()); got > 8<<10 {
+	if got := len(n.view().Audit(n.view().AuditHead().Seq, 1)[0].Line()); got > 8<<10 {
 		t.Errorf("got a line of %d bytes", got)
 	}
 	n.refused(ErrInvalid, "what was done", AuditNote, AuditNoteData{})
+}
+
+// Members of an earlier release make no entries, so nobody does before all are of this one: their states would differ.
+func TestAudit_beginsWhenAllMembersMakeEntries(t *testing.T) {
+	n := newNode(t)
+	n.must(ClusterInit, ClusterInitData{UUID: "7d1f", Incarnation: 1})
+	n.must(InventoryApply, inventory())
+	if got := n.view().AuditHead(); got != (AuditHead{}) || len(n.view().Audit(0, 10)) > 0 {
+		t.Errorf("got a trail at level 1: %+v", got)
+	}
+	n.must(ClusterLevel, ClusterLevelData{Level: 2})
+	if got, want := n.view().AuditHead().Seq, uint64(1); got != want {
+		t.Errorf("got entry %d for the change of level, want %d", got, want)
+	}
+	checkChain(t, n.view())
 }

@@ -62,7 +62,9 @@ func (b *Batch) apply(index uint64, cmd Command, handle handler) (Result, error)
 	if err := b.state.remember(b.txn, &next, cmd, result); err != nil {
 		return Result{}, err
 	}
-	next.Audit.extend(b.txn, c.auditEntry(index, cmd, result))
+	if hasTrail(b.txn) {
+		next.Audit.extend(b.txn, c.auditEntry(index, cmd, result))
+	}
 	if next.Digest, err = next.Digest.after(b.txn.changes); err != nil {
 		return Result{}, fmt.Errorf("apply %s %s at %d: %w", cmd.Name, cmd.ID, index, err)
 	}

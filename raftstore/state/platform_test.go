@@ -106,9 +106,15 @@ func persisted(tb testing.TB, v *View) []byte {
 // newNode has no command yet; newPlatform has two sites and a witness, two servers a site, and two accounts.
 func newNode(tb testing.TB) *node { return &node{tb: tb, state: New()} }
 
-func newPlatform(tb testing.TB) *node {
+// newCluster has an identity, and nothing else.
+func newCluster(tb testing.TB) *node {
 	n := newNode(tb)
-	n.must(ClusterInit, ClusterInitData{UUID: "7d1f", Incarnation: 1})
+	n.must(ClusterInit, ClusterInitData{UUID: "7d1f", Incarnation: 1, Level: 2})
+	return n
+}
+
+func newPlatform(tb testing.TB) *node {
+	n := newCluster(tb)
 	n.must(InventoryApply, inventory())
 	return n
 }

@@ -41,7 +41,7 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 		restore = nil
 	}
 	payloads := map[Name]func() any{
-		ClusterInit:    func() any { return ClusterInitData{UUID: "7d1f", Incarnation: 1} },
+		ClusterInit:    func() any { return ClusterInitData{UUID: "7d1f", Incarnation: 1, Level: 2} },
 		InventoryApply: func() any { return anyInventory(t) },
 		ServerSeen: func() any {
 			return ServerSeenData{Server: server, Status: rapid.SampledFrom([]Status{Up, Unknown, Down}).Draw(t, "status"), LastContact: epoch}
@@ -154,7 +154,7 @@ func anyInventory(t *rapid.T) InventoryData {
 // firstCommands make a platform, so that few steps are wasted.
 func firstCommands() []Command {
 	return []Command{
-		NewCommand(ClusterInit, "init", epoch, "operator/ada", ClusterInitData{UUID: "7d1f", Incarnation: 1}),
+		NewCommand(ClusterInit, "init", epoch, "operator/ada", ClusterInitData{UUID: "7d1f", Incarnation: 1, Level: 2}),
 		NewCommand(InventoryApply, "inventory", epoch, "operator/ada", inventory()),
 	}
 }

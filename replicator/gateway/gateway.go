@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,10 @@ type Gateway struct {
 	// OnSnapshot hears of each snapshot that is safely stored, before restic does. It is called on the request's
 	// goroutine, perhaps by several at once, perhaps twice for one snapshot, and must not block.
 	OnSnapshot func(account, id string)
+
+	// Trusted says why a certificate counts no more, with each request: a connection outlives what it began with. Nil:
+	// only its end is looked at.
+	Trusted func(*x509.Certificate) error
 
 	FreshFor  time.Duration // how old a view may be for writing: 1 min
 	ReadFor   time.Duration // and for reading: 15 min
@@ -67,7 +72,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) error {
-	server, err := agentOf(r.TLS)
+	server, err := g.agentOf(r.TLS)
 	if err != nil {
 		return err
 	}
@@ -112,7 +117,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) error {
 
 // agentOf returns the name of the server that calls. A connection may outlive its certificate, so that is looked at
 // with each request.
-func agentOf(cs *tls.ConnectionState) (string, error) {
+func (g *Gateway) agentOf(cs *tls.ConnectionState) (string, error) {
 	id, err := identity.Of(cs)
 	switch {
 	case err != nil:
@@ -121,6 +126,11 @@ func agentOf(cs *tls.ConnectionState) (string, error) {
 		return "", &refusal{http.StatusForbidden, fmt.Sprintf("%s is no agent", id)}
 	case time.Now().After(cs.VerifiedChains[0][0].NotAfter):
 		return "", &refusal{http.StatusForbidden, fmt.Sprintf("the certificate of %s has expired", id)}
+	}
+	if g.Trusted != nil {
+		if err := g.Trusted(cs.VerifiedChains[0][0]); err != nil {
+			return "", &refusal{http.StatusForbidden, err.Error()}
+		}
 	}
 	return id.Name, nil
 }

@@ -239,11 +239,11 @@ func TestGateway_expiredCertificate(t *testing.T) {
 		}
 		return &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{c}}}
 	}
-	if got, err := agentOf(state(time.Hour)); err != nil || got != server {
+	if got, err := p.gateway.agentOf(state(time.Hour)); err != nil || got != server {
 		t.Errorf("valid: got %q, %v, want %q", got, err, server)
 	}
 	var no *refusal
-	if _, err := agentOf(state(-time.Minute)); !errors.As(err, &no) || no.status != http.StatusForbidden {
+	if _, err := p.gateway.agentOf(state(-time.Minute)); !errors.As(err, &no) || no.status != http.StatusForbidden {
 		t.Errorf("expired in the middle of a connection: got %v, want 403", err)
 	}
 }

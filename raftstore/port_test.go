@@ -1,0 +1,314 @@
+package raftstore
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"drp/raftstore/identity"
+)
+
+// guarded are three coordinators whose certificates can be revoked.
+type guarded struct {
+	authority *identity.Authority
+	peers     []Peer
+	stores    map[string]*Store
+	leader    *Store
+	mu        sync.Mutex
+	revoked   identity.Revocations
+	drop      atomic.Bool // nobody is trusted: each connection that stands is closed at the next look
+	dropped   map[string]bool
+}
+
+func (g *guarded) trusted(name string) func(*x509.Certificate) error {
+	return func(c *x509.Certificate) error {
+		if !g.drop.Load() {
+			return g.list(c)
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.dropped[name] = true
+		return identity.ErrRevoked
+	}
+}
+
+func (g *guarded) list(c *x509.Certificate) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.revoked.Check(c)
+}
+
+func (g *guarded) revoke(r identity.Revoked) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.revoked = append(g.revoked, r)
+}
+
+func newGuarded(t *testing.T) *guarded {
+	t.Helper()
+	g := &guarded{authority: newAuthority(t, "7d1f"), stores: map[string]*Store{}, dropped: map[string]bool{}}
+	for i, address := range loopback(3) {
+		g.peers = append(g.peers, Peer{Name: string(rune('a' + i)), Address: address})
+	}
+	dir := t.TempDir()
+	var all []*Store
+	for _, p := range g.peers {
+		cfg := prepare(t, realConfig(t, g.authority, dir, p.Name, g.peers))
+		credentials := issue(t, g.authority, identity.Coordinator, p.Name)
+		credentials.SetRevoked(g.list)
+		cfg.Server, cfg.Client = credentials.Server(identity.Coordinator), credentials.Client(identity.Coordinator)
+		cfg.Trusted = g.trusted(p.Name)
+		g.stores[p.Name] = open(t, cfg)
+		all = append(all, g.stores[p.Name])
+	}
+	g.leader = firstToLead(t, all)
+	if r, err := g.leader.Propose(t.Context(), token("first", "first")); err != nil || r.Err != nil {
+		t.Fatalf("propose: %v, refused: %v", err, r.Err)
+	}
+	for _, s := range all {
+		awaitToken(t, s, "first")
+	}
+	return g
+}
+
+func (g *guarded) followers() []*Store {
+	var list []*Store
+	for _, s := range g.stores {
+		if s != g.leader {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// presenting shows a certificate whatever its holder's own side thinks of it, and believes everybody.
+func presenting(t *testing.T, signer *identity.Authority, role identity.Role, name string, validity time.Duration, change func(*tls.Config)) *tls.Config {
+	t.Helper()
+	chain, key, err := signer.Issue(role, name, nil, validity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocolName},
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }}
+	if change != nil {
+		change(c)
+	}
+	return c
+}
+
+func TestRaftPort_Refuses(t *testing.T) {
+	g := newGuarded(t)
+	self, _ := g.leader.cfg.peer(g.leader.cfg.Name)
+	peer := g.followers()[0].cfg.Name
+	below, err := g.authority.NewIssuing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, sameName := newAuthority(t, "other"), newAuthority(t, "7d1f")
+	show := func(signer *identity.Authority, role identity.Role, name string) *tls.Config {
+		return presenting(t, signer, role, name, time.Hour, nil)
+	}
+	revoked := show(below, identity.Coordinator, peer)
+	own, _ := revoked.GetClientCertificate(nil)
+	for name, config := range map[string]*tls.Config{
+		"no certificate":                 {InsecureSkipVerify: true, NextProtos: []string{protocolName}},
+		"expired":                        presenting(t, below, identity.Coordinator, peer, -time.Minute, nil),
+		"another authority, same name":   show(sameName, identity.Coordinator, peer),
+		"another cluster":                show(other, identity.Coordinator, peer),
+		"an agent of a peer's name":      show(below, identity.Agent, peer),
+		"a gateway of a peer's name":     show(below, identity.Gateway, peer),
+		"an operator":                    show(below, identity.Operator, "ada"),
+		"a coordinator that is no peer":  show(below, identity.Coordinator, "z"),
+		"a peer with TLS 1.2":            presenting(t, below, identity.Coordinator, peer, time.Hour, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }),
+		"a peer that speaks HTTP":        presenting(t, below, identity.Coordinator, peer, time.Hour, func(c *tls.Config) { c.NextProtos = []string{"h2"} }),
+		"a peer that speaks no protocol": presenting(t, below, identity.Coordinator, peer, time.Hour, func(c *tls.Config) { c.NextProtos = nil }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := answer(t, self.Address, config); got != "" {
+				t.Errorf("got an answer of %q, want the connection closed", got)
+			}
+		})
+	}
+	t.Run("revoked before it connects", func(t *testing.T) {
+		if got := greeted(t, self.Address, revoked); !got {
+			t.Fatal("not let in before it was revoked: the test proves nothing")
+		}
+		g.revoke(identity.Revoked{Role: identity.Coordinator, Holder: peer, Serial: identity.SerialOf(own.Leaf), Before: time.Now()})
+		if got := answer(t, self.Address, revoked); got != "" {
+			t.Errorf("got an answer of %q, want the connection closed", got)
+		}
+	})
+	t.Run("a handshake that never ends", func(t *testing.T) {
+		conn, err := net.Dial("tcp", self.Address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte{0x16, 3, 1, 2}); err != nil { // a record begins, and no more of it comes
+			t.Fatal(err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("it was left alone")
+		}
+	})
+}
+
+// greeted reports whether a connection stands after the handshake: who is let in hears nothing until it asks something.
+func greeted(t *testing.T, to string, config *tls.Config) bool {
+	t.Helper()
+	conn, err := tls.Dial("tcp", to, config)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+	_, err = conn.Read(make([]byte, 1))
+	return errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// A coordinator that is revoked while it is connected is cut off within a minute, and the others go on.
+func TestRaftPort_RevokedWhileConnected(t *testing.T) {
+	g := newGuarded(t)
+	followers := g.followers()
+	out, stays := followers[0], followers[1]
+	g.revoke(identity.Revoked{Role: identity.Coordinator, Holder: out.cfg.Name, Before: time.Now().Add(2 * time.Second)})
+	deadline := time.Now().Add(time.Minute)
+	for time.Since(out.Status().LastContact) < 3*time.Second { // heartbeats come several times a second
+		if time.Now().After(deadline) {
+			t.Fatalf("after a minute %s is still in contact", out.cfg.Name)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if r, err := g.leader.Propose(t.Context(), token("after", "after")); err != nil || r.Err != nil {
+		t.Fatalf("propose: %v, refused: %v", err, r.Err)
+	}
+	awaitToken(t, stays, "after")
+	if has(out.View(), "after") {
+		t.Errorf("%s was told after it was revoked", out.cfg.Name)
+	}
+}
+
+// A thousand connections that never end their handshake, from one address and from many, delay no heartbeat by more
+// than a second, not even of coordinators that have to connect anew meanwhile; and nobody else begins to lead.
+func TestRaftPort_HalfOpen(t *testing.T) {
+	for name, from := range map[string]func(i int) net.IP{
+		"from one address, that of the peers": func(int) net.IP { return net.IPv4(127, 0, 0, 1) },
+		"from a thousand addresses":           func(i int) net.IP { return net.IPv4(127, 66, byte(i/250), byte(1+i%250)) },
+	} {
+		t.Run(name, func(t *testing.T) { halfOpen(t, from) })
+	}
+}
+
+func halfOpen(t *testing.T, from func(int) net.IP) {
+	g := newGuarded(t)
+	term := g.leader.Status().Term
+	before := g.longestSilence(t, func() bool { return g.reconnect(t) })
+	ctx, cancel := context.WithCancel(t.Context())
+	var strangers, connected sync.WaitGroup
+	defer strangers.Wait()
+	defer cancel()
+	for i := range 1000 {
+		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: from(i)}}
+		for _, p := range g.peers {
+			connected.Add(1)
+			strangers.Go(func() { halfOpenForEver(ctx, dialer, p.Address, sync.OnceFunc(connected.Done)) })
+		}
+	}
+	connected.Wait()
+	meanwhile := g.longestSilence(t, func() bool { return g.reconnect(t) })
+	if meanwhile > before+time.Second {
+		t.Errorf("the longest silence was %s, and %s without strangers: want at most a second more", meanwhile, before)
+	}
+	if now := g.leader.Status(); now.Role != "leader" || now.Term != term {
+		t.Errorf("got %s of term %d, want still the leader of term %d", now.Role, now.Term, term)
+	}
+	t.Logf("longest silence %s, without strangers %s", meanwhile, before)
+}
+
+// halfOpenForEver connects, says nothing, and connects again some seconds after it was thrown out.
+func halfOpenForEver(ctx context.Context, dialer *net.Dialer, to string, connected func()) {
+	for ctx.Err() == nil {
+		conn, err := dialer.DialContext(ctx, "tcp", to)
+		connected()
+		if err == nil {
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			_, _ = io.Copy(io.Discard, conn)
+			stop()
+			_ = conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+		}
+	}
+}
+
+// longestSilence is how long a follower heard nothing from the leader, while during runs.
+func (g *guarded) longestSilence(t *testing.T, during func() bool) time.Duration {
+	t.Helper()
+	stop, longest := make(chan struct{}), make(chan time.Duration, 1)
+	go func() {
+		var most time.Duration
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			for _, s := range g.followers() {
+				most = max(most, time.Since(s.Status().LastContact))
+			}
+			select {
+			case <-stop:
+				longest <- most
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	ok := during()
+	close(stop)
+	if !ok {
+		t.Fatal("the coordinators have not connected anew")
+	}
+	return <-longest
+}
+
+// reconnect closes every connection between the coordinators, and waits until they talk again.
+func (g *guarded) reconnect(t *testing.T) bool {
+	t.Helper()
+	until := func(done func() bool) bool {
+		for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				return false
+			}
+		}
+		return true
+	}
+	g.mu.Lock()
+	clear(g.dropped)
+	g.mu.Unlock()
+	g.drop.Store(true)
+	closed := until(func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.dropped) == len(g.stores)
+	})
+	g.drop.Store(false)
+	at := time.Now()
+	return closed && until(func() bool {
+		return !slices.ContainsFunc(g.followers(), func(s *Store) bool { return !s.Status().LastContact.After(at) })
+	})
+}
