@@ -29,25 +29,15 @@ func (a *applied) again(cmd Command) (Result, error) {
 }
 
 // remember writes down the answer, and forgets the oldest one when there are too many.
-func (s *State) remember(txn *memdb.Txn, index uint64, cmd Command, result Result) error {
+func (s *State) remember(txn *memdb.Txn, next *progress, cmd Command, result Result) error {
 	if cmd.ID == "" {
-		return fmt.Errorf("apply %s at %d: the command has no id", cmd.Name, index)
+		return fmt.Errorf("apply %s at %d: the command has no id", cmd.Name, next.Index)
 	}
-	appliedTable.put(txn, &applied{ID: cmd.ID, Index: index, Name: cmd.Name, Result: result})
-	if n := advance(txn, index, 1); n > s.answers {
+	appliedTable.put(txn, &applied{ID: cmd.ID, Index: next.Index, Name: cmd.Name, Result: result})
+	next.Applied++
+	if next.Applied > s.answers {
 		appliedTable.drop(txn, appliedTable.first(txn, "index"))
-		advance(txn, index, -1)
+		next.Applied--
 	}
 	return nil
-}
-
-// advance moves the progress to this entry, and returns how many answers are remembered then.
-func advance(txn *memdb.Txn, index uint64, add int) int {
-	next := progress{Index: index}
-	if p := progressTable.get(txn, ""); p != nil {
-		next.Applied = p.Applied
-	}
-	next.Applied += add
-	progressTable.put(txn, &next)
-	return next.Applied
 }

@@ -35,6 +35,9 @@ func applyAssign(c *change, d AssignData) (bool, error) {
 		At:      c.at,
 		Run:     d.Run,
 	}
+	if old != nil && !old.Token.Less(next.Token) {
+		return false, refuse(ErrConflict, "account %s: token %s is not higher than %s", d.Account, next.Token, old.Token)
+	}
 	assignmentTable.put(c.Txn, next)
 	c.moveHome(d.Account, server.Site)
 	c.endTasks(next)

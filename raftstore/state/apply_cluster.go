@@ -12,7 +12,7 @@ func applyClusterInit(c *change, d ClusterInitData) (bool, error) {
 		return false, refuse(ErrConflict, "this is cluster %s (incarnation %d) already, not %s (incarnation %d)",
 			old.UUID, old.Incarnation, d.UUID, d.Incarnation)
 	}
-	clusterTable.put(c.Txn, &Cluster{UUID: d.UUID, Incarnation: d.Incarnation, CreatedAt: c.at})
+	clusterTable.put(c.Txn, &Cluster{UUID: d.UUID, Incarnation: d.Incarnation, CreatedAt: c.at, Level: d.Level})
 	return true, nil
 }
 

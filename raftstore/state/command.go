@@ -106,6 +106,7 @@ type (
 	ClusterInitData struct {
 		UUID        string `json:"uuid"`
 		Incarnation uint64 `json:"incarnation"`
+		Level       int    `json:"level,omitempty"`
 	}
 	// InventoryData are the objects of one apply.
 	InventoryData struct {

@@ -33,7 +33,7 @@ func examples() map[Name]any {
 	}}
 	plan := Resources{Memory: 1, Processes: 2, CPU: 0.5, Disk: 3}
 	return map[Name]any{
-		ClusterInit: ClusterInitData{UUID: "7d1f", Incarnation: 1},
+		ClusterInit: ClusterInitData{UUID: "7d1f", Incarnation: 1, Level: 2},
 		InventoryApply: InventoryData{
 			Provider: &Provider{Name: "example", AS: 64512, Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/48")}},
 			Sites: []Site{{
@@ -49,7 +49,7 @@ func examples() map[Name]any {
 				Name: "guestbook", Plan: plan, Tier: Gold, Policy: "hourly", Site: "par1",
 				Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::100")},
 				Services: []Service{{
-					Name: "web", Command: []string{"php", "-S"}, User: 1000, Environment: map[string]string{"b": "2", "a": "1"},
+					Name: "web", Command: []string{"php", "-S"}, User: 1000, Environment: map[string]string{"b": "2", "a": "1"}, SealedEnvironment: []byte("sealed"),
 					Check: &Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second},
 				}},
 			}},
@@ -94,6 +94,33 @@ func examples() map[Name]any {
 			Name: "ci", SHA256: []byte{1, 2, 3}, Role: "support", Created: at, Expires: at,
 		}},
 		TokenRevoke: TokenRevokeData{Name: "ci"},
+
+		ClusterLevel:    ClusterLevelData{Level: 2},
+		ClusterRecover:  ClusterRecoverData{UUID: "7d1f", Incarnation: 2, How: RecoveredExport, Source: "s3"},
+		ClusterResume:   ClusterResumeData{Incarnation: 2},
+		AssignmentAdopt: AssignmentAdoptData{Account: "guestbook", Server: "par2-s1", Token: token},
+		MemberSet: MemberSetData{Member: Member{
+			Name: "par1-c1", Site: "par1", Raft: "[2001:db8::1]:7400", API: "https://[2001:db8::1]:7443", Recipient: "age1x",
+		}},
+		MemberRemove:  MemberRemoveData{Name: "par1-c1"},
+		AuditNote:     AuditNoteData{Action: "read snapshots", Account: "guestbook", Subject: "s", Detail: "d"},
+		AuditExported: AuditExportedData{Through: 7, Hash: Sum([]byte("x")), Sites: []SiteName{"par1"}},
+		IssuerSet:     IssuerSetData{Certificate: []byte("pem"), SealedKey: []byte("sealed")},
+		EnrolmentCreate: EnrolmentCreateData{Enrolment: Enrolment{
+			Name: "e1", SHA256: []byte{1, 2, 3}, Role: "agent", Holder: "par1-s1", Hosts: []string{"h"}, Site: "par1", By: "operator/ada",
+			Created: at, Expires: at, UsedAt: at,
+		}},
+		CertificateIssue: CertificateIssueData{
+			Certificate: Certificate{Serial: "0a", Role: "agent", Holder: "par1-s1", Issued: at, NotAfter: at}, Enrolment: "e1",
+		},
+		CertificateRevoke: CertificateRevokeData{Role: "agent", Holder: "par1-s1", Serial: "0a", Reason: "stolen"},
+		KeyringSet: KeyringSetData{Key: Key{
+			ID: "k1", Recipient: "age1x", Sealed: []byte("sealed"), Recipients: []string{"age1y"}, Created: at,
+		}},
+		KeyringRetire: KeyringRetireData{ID: "k1"},
+		SecretsReseal: SecretsResealData{Items: []ResealItem{{
+			Kind: SecretEnvironment, Account: "guestbook", Service: "web", Old: Sum([]byte("x")), Sealed: []byte("sealed"),
+		}}},
 	}
 }
 
@@ -102,13 +129,13 @@ func TestCommand_Golden(t *testing.T) {
 	if err != nil && !*addGolden {
 		t.Fatal(err)
 	}
-	golden := map[Name]string{}
+	golden := map[Name][]string{} // a command that got a field has another line
 	for line := range strings.Lines(string(data)) {
 		var c Command
 		if err := json.Unmarshal([]byte(line), &c); err != nil {
 			t.Fatalf("read %q: %v", line, err)
 		}
-		golden[c.Name] = strings.TrimSuffix(line, "\n")
+		golden[c.Name] = append(golden[c.Name], strings.TrimSuffix(line, "\n"))
 		if err := c.Validate(); err != nil {
 			t.Errorf("a command of the log is not understood any more: %v", err)
 		}
@@ -129,12 +156,12 @@ func TestCommand_Golden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := golden[name]; !ok && *addGolden {
-			golden[name] = string(encoded)
+		if !slices.Contains(golden[name], string(encoded)) && *addGolden {
+			golden[name] = append(golden[name], string(encoded))
 			data = append(append(data, encoded...), '\n')
 		}
-		if diff := cmp.Diff(golden[name], string(encoded)); diff != "" {
-			t.Errorf("command %s (-golden +now):\n%s", name, diff)
+		if !slices.Contains(golden[name], string(encoded)) {
+			t.Errorf("command %s is none of the golden lines:\n%s\n%s", name, strings.Join(golden[name], "\n"), encoded)
 		}
 		back := reflect.New(reflect.TypeOf(payload))
 		var c Command

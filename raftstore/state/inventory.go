@@ -93,9 +93,11 @@ type Account struct {
 type Service struct {
 	Name        string            `json:"name"`
 	Command     []string          `json:"command"`
-	User        uint32            `json:"user"` // inside the account
-	Environment map[string]string `json:"environment,omitempty"`
-	Check       *Check            `json:"check,omitempty"`
+	User        uint32            `json:"user"`                  // inside the account
+	Environment map[string]string `json:"environment,omitempty"` // as applied; in the log only of those before level 2
+	// SealedEnvironment is the environment as a JSON object, sealed to the keyring.
+	SealedEnvironment []byte `json:"sealed_environment,omitempty"`
+	Check             *Check `json:"check,omitempty"`
 }
 
 // Check says how a service shows that it works.

@@ -6,12 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	memdb "github.com/hashicorp/go-memdb"
 )
 
 // A persisted state is JSON, one value a line: the format, each row with its table, and at the end the number of rows.
-// The same state always gives the same bytes.
+// The same state always gives the same bytes. Format 2 holds the digest in its row of progress; the rows have to give it.
 
-const persistedFormat = 1
+const (
+	persistedFormat = 2
+	withoutDigest   = 1
+)
 
 type persistedHeader struct {
 	Format int `json:"drp_state"`
@@ -75,7 +80,7 @@ func (s *State) read(lines *json.Decoder) error {
 	if err := lines.Decode(&header); err != nil {
 		return fmt.Errorf("read header: %w", err)
 	}
-	if header.Format != persistedFormat {
+	if header.Format != persistedFormat && header.Format != withoutDigest {
 		return fmt.Errorf("format %d is not known (want %d): a newer drp wrote it; upgrade this one", header.Format, persistedFormat)
 	}
 	tables := map[string]storedTable{}
@@ -84,6 +89,7 @@ func (s *State) read(lines *json.Decoder) error {
 	}
 	txn := s.db.Txn(true)
 	defer txn.Abort()
+	var digest Digest
 	for count := 0; ; count++ {
 		var line persistedRow
 		if err := lines.Decode(&line); err != nil {
@@ -93,6 +99,9 @@ func (s *State) read(lines *json.Decoder) error {
 			if *line.End != count {
 				return fmt.Errorf("got %d rows, want %d", count, *line.End)
 			}
+			if err := acceptDigest(txn, header.Format, digest); err != nil {
+				return err
+			}
 			txn.Commit()
 			return nil
 		}
@@ -100,10 +109,36 @@ func (s *State) read(lines *json.Decoder) error {
 		if !ok {
 			return fmt.Errorf("row %d: unknown table %q: a newer drp wrote it; upgrade this one", count+1, line.Table)
 		}
-		if err := t.load(txn, line.Row); err != nil {
+		row, err := t.load(txn, line.Row)
+		if err != nil {
 			return fmt.Errorf("row %d: %w", count+1, err)
 		}
+		if t.title() == progressTable.name {
+			continue
+		}
+		// Of the row as we would write it, not of the bytes that were read: so it is known that nothing is lost on the way.
+		one, err := digestOfRow(t.title(), row)
+		if err != nil {
+			return fmt.Errorf("row %d: %w", count+1, err)
+		}
+		digest.add(one)
 	}
+}
+
+// ErrDigest: a snapshot's rows are not those that were written.
+var ErrDigest = errors.New("the rows do not give the digest that was written with them")
+
+func acceptDigest(txn *memdb.Txn, format int, rows Digest) error {
+	p := progressOf(txn)
+	if format == withoutDigest {
+		p.Digest = rows
+		progressTable.put(txn, &p)
+		return nil
+	}
+	if p.Digest != rows {
+		return fmt.Errorf("%w: got %s, want %s", ErrDigest, rows, p.Digest)
+	}
+	return nil
 }
 
 func unexpectedEnd(err error) error {

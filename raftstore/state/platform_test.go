@@ -79,12 +79,13 @@ func (n *node) refused(kind error, words string, name Name, payload any) {
 	}
 }
 
-// content is the state without the log's progress and the remembered answers.
+// content is the state without the log's progress, the remembered answers and the audit trail.
 func (n *node) content() string {
 	n.tb.Helper()
 	var kept strings.Builder
 	for line := range strings.Lines(string(persisted(n.tb, n.state.View()))) {
-		if !strings.HasPrefix(line, `{"t":"progress"`) && !strings.HasPrefix(line, `{"t":"applied"`) && !strings.HasPrefix(line, `{"end"`) {
+		if !strings.HasPrefix(line, `{"t":"progress"`) && !strings.HasPrefix(line, `{"t":"applied"`) &&
+			!strings.HasPrefix(line, `{"t":"audit"`) && !strings.HasPrefix(line, `{"end"`) {
 			kept.WriteString(line)
 		}
 	}

@@ -7,6 +7,8 @@ type Cluster struct {
 	UUID        string    `json:"uuid"`
 	Incarnation uint64    `json:"incarnation"`
 	CreatedAt   time.Time `json:"created_at"`
+	Level       int       `json:"level,omitempty"` // of commands that every member can apply; 0 is 1
+	Held        *Hold     `json:"held,omitempty"`  // after a recovery, until a person says that it may act
 }
 
 // Status is what the leader knows of a server's contact.

@@ -18,10 +18,12 @@ type State struct {
 	answers int
 }
 
-// progress is how far this state is in the log.
+// progress is how far this state is in the log, and what is kept over all its rows.
 type progress struct {
-	Index   uint64 `json:"index"`   // of the newest entry applied
-	Applied int    `json:"applied"` // rows of the applied table
+	Index   uint64    `json:"index"`           // of the newest entry applied
+	Applied int       `json:"applied"`         // rows of the applied table
+	Digest  Digest    `json:"digest,omitzero"` // of all rows but this one
+	Audit   AuditHead `json:"audit,omitzero"`
 }
 
 // New returns the state before the first command.
@@ -46,9 +48,13 @@ func (s *State) View() *View {
 // change is one command being applied. Nothing of it is seen before it was accepted as a whole.
 type change struct {
 	*memdb.Txn
-	at    time.Time
-	notes []string
-	token Token
+	at       time.Time
+	by       string
+	progress *progress // as it will be after this command
+	notes    []string
+	token    Token
+
+	subject, detail string // for the audit trail
 }
 
 func (c *change) note(format string, args ...any) {
@@ -82,6 +88,22 @@ var handlers = map[Name]handler{
 	RunCancel:         on(applyRunCancel),
 	TokenCreate:       on(applyTokenCreate),
 	TokenRevoke:       on(applyTokenRevoke),
+
+	ClusterLevel:      on(applyClusterLevel),
+	ClusterRecover:    on(applyClusterRecover),
+	ClusterResume:     on(applyClusterResume),
+	AssignmentAdopt:   on(applyAssignmentAdopt),
+	MemberSet:         on(applyMemberSet),
+	MemberRemove:      on(applyMemberRemove),
+	AuditNote:         on(applyAuditNote),
+	AuditExported:     on(applyAuditExported),
+	IssuerSet:         on(applyIssuerSet),
+	EnrolmentCreate:   on(applyEnrolmentCreate),
+	CertificateIssue:  on(applyCertificateIssue),
+	CertificateRevoke: on(applyCertificateRevoke),
+	KeyringSet:        on(applyKeyringSet),
+	KeyringRetire:     on(applyKeyringRetire),
+	SecretsReseal:     on(applySecretsReseal),
 }
 
 // on puts the decoding of the payload before a command's function.
@@ -94,6 +116,7 @@ func on[D any](apply func(*change, D) (bool, error)) handler {
 		if c == nil {
 			return false, nil // Validate wants no more than this
 		}
+		c.subject, c.detail = subject(d)
 		return apply(c, d)
 	}
 }
@@ -127,21 +150,26 @@ func (s *State) Apply(index uint64, cmd Command) (Result, error) {
 	if !ok {
 		return Result{}, &UnknownCommandError{Name: cmd.Name}
 	}
-	txn := s.db.Txn(true)
+	txn := s.begin()
 	defer func() { txn.Abort() }() // nothing after a commit
 
+	next := progressOf(txn)
+	next.Index = index
 	if first := appliedTable.get(txn, cmd.ID); first != nil {
 		result, err := first.again(cmd)
 		if err != nil {
 			return Result{}, err
 		}
-		advance(txn, index, 0)
+		progressTable.put(txn, &next)
 		txn.Commit()
 		return result, nil
 	}
 
-	c := &change{Txn: txn, at: cmd.At.UTC().Round(0)}
+	c := &change{Txn: txn, at: cmd.At.UTC().Round(0), by: cmd.By, progress: &next}
 	changed, err := handle(c, cmd.Data)
+	if err == nil {
+		err = c.checkHold(cmd.Name)
+	}
 	result := Result{Changed: changed, Notes: c.notes, Token: c.token}
 	if err != nil {
 		var refused *refusal
@@ -149,14 +177,35 @@ func (s *State) Apply(index uint64, cmd Command) (Result, error) {
 			return Result{}, fmt.Errorf("apply %s %s at %d: %w", cmd.Name, cmd.ID, index, err)
 		}
 		txn.Abort()
-		txn = s.db.Txn(true)
+		txn = s.begin()
+		next = progressOf(txn)
+		next.Index = index
 		result = Result{Err: refused}
 	}
-	if err := s.remember(txn, index, cmd, result); err != nil {
+	if err := s.remember(txn, &next, cmd, result); err != nil {
 		return Result{}, err
 	}
+	next.Audit.extend(txn, c.auditEntry(index, cmd, result))
+	if next.Digest, err = next.Digest.after(txn.Changes()); err != nil {
+		return Result{}, fmt.Errorf("apply %s %s at %d: %w", cmd.Name, cmd.ID, index, err)
+	}
+	progressTable.put(txn, &next)
 	txn.Commit()
 	return result, nil
+}
+
+// begin a transaction that knows its changes.
+func (s *State) begin() *memdb.Txn {
+	txn := s.db.Txn(true)
+	txn.TrackChanges()
+	return txn
+}
+
+func progressOf(txn *memdb.Txn) progress {
+	if p := progressTable.get(txn, ""); p != nil {
+		return *p
+	}
+	return progress{}
 }
 
 // decodeStrict refuses fields that it does not know: an older binary that left them out would go its own way.

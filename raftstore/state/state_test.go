@@ -137,7 +137,7 @@ func TestState_PersistRestore(t *testing.T) {
 	lines := strings.SplitAfter(string(data), "\n")
 	for _, broken := range []struct{ name, data, words string }{
 		{"empty", "", "read header"},
-		{"newer", strings.Replace(string(data), `{"drp_state":1}`, `{"drp_state":2}`, 1), "format 2 is not known"},
+		{"newer", strings.Replace(string(data), `{"drp_state":2}`, `{"drp_state":3}`, 1), "format 3 is not known"},
 		{"cut at a line", strings.Join(lines[:len(lines)-2], ""), "unexpected EOF"},
 		{"cut in a line", string(data[:len(data)/2]), "unexpected EOF"},
 		{"a row lost", strings.Replace(string(data), lines[3], "", 1), "rows, want"},

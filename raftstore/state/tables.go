@@ -61,6 +61,21 @@ var (
 	}
 	tokenTable = table[APIToken]{name: "tokens", key: func(r *APIToken) string { return r.Name }}
 
+	memberTable     = table[Member]{name: "members", key: func(r *Member) string { return r.Name }}
+	auditTable      = table[AuditEntry]{name: "audit", key: func(r *AuditEntry) string { return auditKey(r.Seq) }}
+	issuerTable     = table[Issuer]{name: "issuer", key: single[Issuer]}
+	enrolmentTable  = table[Enrolment]{name: "enrolments", key: func(r *Enrolment) string { return r.Name }}
+	revocationTable = table[Revocation]{name: "revocations", key: revocationKey}
+
+	certificateTable = table[Certificate]{
+		name: "certificates", key: func(r *Certificate) string { return r.Serial },
+		by: []index[Certificate]{{"holder", func(r *Certificate) []string { return []string{compound(r.Role, r.Holder)} }}},
+	}
+	keyTable = table[Key]{
+		name: "keys", key: func(r *Key) string { return r.ID },
+		by: []index[Key]{{"newest", func(r *Key) []string { return []string{newestFirst(r.Created)} }}},
+	}
+
 	appliedTable = table[applied]{
 		name: "applied", key: func(r *applied) string { return r.ID },
 		by: []index[applied]{{"index", func(r *applied) []string {
@@ -85,7 +100,7 @@ type storedTable interface {
 	title() string
 	schema() *memdb.TableSchema
 	rows(txn *memdb.Txn) func(yield func(any) bool)
-	load(txn *memdb.Txn, row json.RawMessage) error
+	load(txn *memdb.Txn, row json.RawMessage) (any, error)
 }
 
 // allTables in the order in which Persist writes them. New ones go to the end.
@@ -94,6 +109,7 @@ func allTables() []storedTable {
 		progressTable, clusterTable, providerTable, siteTable, serverTable, policyTable, accountTable, serverStatusTable,
 		assignmentTable, repositoryTable, snapshotTable, replicationTable, backupStatusTable, taskTable, runTable, tokenTable,
 		appliedTable, runAccountTable,
+		memberTable, auditTable, issuerTable, enrolmentTable, certificateTable, revocationTable, keyTable,
 	}
 }
 
@@ -114,11 +130,11 @@ func (t table[T]) rows(txn *memdb.Txn) func(yield func(any) bool) {
 	}
 }
 
-func (t table[T]) load(txn *memdb.Txn, data json.RawMessage) error {
+func (t table[T]) load(txn *memdb.Txn, data json.RawMessage) (any, error) {
 	row := new(T)
 	if err := decodeStrict(data, row); err != nil {
-		return fmt.Errorf("decode row of %s: %w", t.name, err)
+		return nil, fmt.Errorf("decode row of %s: %w", t.name, err)
 	}
 	t.put(txn, row)
-	return nil
+	return row, nil
 }

@@ -103,3 +103,25 @@ func (v *View) RunAccounts(id RunID) []*RunAccount {
 }
 
 func (v *View) APITokens() []*APIToken { return tokenTable.list(v.txn) }
+
+// Members are the coordinators, as far as they have been recorded.
+func (v *View) Members() []*Member         { return memberTable.list(v.txn) }
+func (v *View) Member(name string) *Member { return memberTable.get(v.txn, name) }
+
+// Issuer is nil before one was set.
+func (v *View) Issuer() *Issuer { return issuerTable.get(v.txn, "") }
+
+// Enrolments are those that have not expired long ago.
+func (v *View) Enrolments() []*Enrolment { return enrolmentTable.list(v.txn) }
+
+// Certificates that were issued through this cluster, by serial.
+func (v *View) Certificates() []*Certificate { return certificateTable.list(v.txn) }
+
+func (v *View) CertificatesOf(role, holder string) []*Certificate {
+	return certificateTable.find(v.txn, "holder", compound(role, holder))
+}
+
+func (v *View) Revocations() []*Revocation { return revocationTable.list(v.txn) }
+
+// Keys of the keyring, newest first: the first one is what secrets are sealed to.
+func (v *View) Keys() []*Key { return keyTable.prefixed(v.txn, "newest") }

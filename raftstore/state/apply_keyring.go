@@ -1,0 +1,139 @@
+package state
+
+import (
+	"bytes"
+	"strings"
+)
+
+// sealedHeader begins what is sealed to a key of the keyring; the key's id and a line feed follow, then age's own bytes.
+const sealedHeader = "drp1 "
+
+// SealedTo returns the id of the key that these bytes are sealed to; empty when they are sealed to recipients themselves.
+func SealedTo(sealed []byte) string {
+	rest, ok := bytes.CutPrefix(sealed, []byte(sealedHeader))
+	if !ok {
+		return ""
+	}
+	id, _, ok := strings.Cut(string(rest[:min(len(rest), 80)]), "\n")
+	if !ok {
+		return ""
+	}
+	return id
+}
+
+// SealedWith puts the header of a key before what age gave.
+func SealedWith(id string, age []byte) []byte {
+	return append([]byte(sealedHeader+id+"\n"), age...)
+}
+
+func applyKeyringSet(c *change, d KeyringSetData) (bool, error) {
+	k := d.Key
+	if err := checkName("key", k.ID); err != nil {
+		return false, err
+	}
+	switch {
+	case k.Recipient == "" || len(k.Sealed) == 0 || len(k.Recipients) == 0:
+		return false, refuse(ErrInvalid, "key %s: it needs a recipient, and its identity sealed to somebody", k.ID)
+	case keyTable.get(c.Txn, k.ID) != nil:
+		return false, refuse(ErrConflict, "there is a key %s already", k.ID)
+	}
+	k.Created = c.at
+	if newest := keyTable.first(c.Txn, "newest"); newest != nil { // the present key is the one set last, whatever clocks say
+		k.Created = later(k.Created, newest.Created.Add(1))
+	}
+	keyTable.put(c.Txn, &k)
+	return true, nil
+}
+
+func applyKeyringRetire(c *change, d KeyringRetireData) (bool, error) {
+	k := keyTable.get(c.Txn, d.ID)
+	if k == nil {
+		return false, refuse(ErrNotFound, "there is no key %s", d.ID)
+	}
+	if newest := keyTable.first(c.Txn, "newest"); newest.ID == d.ID {
+		return false, refuse(ErrConflict, "key %s is the present one", d.ID)
+	}
+	if what := c.sealedTo(d.ID); what != "" {
+		return false, refuse(ErrConflict, "key %s: %s is sealed to it", d.ID, what)
+	}
+	keyTable.drop(c.Txn, k)
+	return true, nil
+}
+
+// sealedTo names one thing that is sealed to a key; empty: nothing is.
+func (c *change) sealedTo(id string) string {
+	if i := issuerTable.get(c.Txn, ""); i != nil && SealedTo(i.SealedKey) == id {
+		return "the key of the issuing authority"
+	}
+	for _, r := range repositoryTable.list(c.Txn) {
+		if SealedTo(r.SealedPassword) == id {
+			return "the repository's password of account " + string(r.Account)
+		}
+	}
+	for _, a := range accountTable.list(c.Txn) {
+		for _, s := range a.Services {
+			if SealedTo(s.SealedEnvironment) == id {
+				return "the environment of service " + s.Name + " of account " + string(a.Name)
+			}
+		}
+	}
+	return ""
+}
+
+func applySecretsReseal(c *change, d SecretsResealData) (bool, error) {
+	changed := false
+	for _, item := range d.Items {
+		if len(item.Sealed) == 0 {
+			return false, refuse(ErrInvalid, "account %s: a secret is not replaced by nothing", item.Account)
+		}
+		done, err := c.reseal(item)
+		if err != nil {
+			return false, err
+		}
+		changed = changed || done
+	}
+	return changed, nil
+}
+
+func (c *change) reseal(item ResealItem) (bool, error) {
+	switch item.Kind {
+	case SecretIssuer:
+		old := issuerTable.get(c.Txn, "")
+		if old == nil || Sum(old.SealedKey) != item.Old {
+			return false, nil
+		}
+		next := *old
+		next.SealedKey = item.Sealed
+		issuerTable.put(c.Txn, &next)
+	case SecretRepository:
+		old := repositoryTable.get(c.Txn, string(item.Account))
+		if old == nil || Sum(old.SealedPassword) != item.Old {
+			return false, nil
+		}
+		next := *old
+		next.SealedPassword = item.Sealed
+		repositoryTable.put(c.Txn, &next)
+	case SecretEnvironment:
+		return c.resealEnvironment(item), nil
+	default:
+		return false, refuse(ErrInvalid, "%q is no kind of secret", item.Kind)
+	}
+	return true, nil
+}
+
+func (c *change) resealEnvironment(item ResealItem) bool {
+	old := accountTable.get(c.Txn, string(item.Account))
+	if old == nil {
+		return false
+	}
+	next := *old
+	next.Services = append([]Service(nil), old.Services...)
+	for i := range next.Services {
+		if s := &next.Services[i]; s.Name == item.Service && len(s.SealedEnvironment) > 0 && Sum(s.SealedEnvironment) == item.Old {
+			s.SealedEnvironment = item.Sealed
+			accountTable.put(c.Txn, &next)
+			return true
+		}
+	}
+	return false
+}

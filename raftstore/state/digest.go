@@ -1,0 +1,124 @@
+package state
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/bits"
+
+	memdb "github.com/hashicorp/go-memdb"
+)
+
+// Digest is a SHA-256, or a sum of them. As text it is 64 hexadecimal digits.
+type Digest [sha256.Size]byte
+
+// Sum returns the digest of these bytes.
+func Sum(data []byte) Digest { return sha256.Sum256(data) }
+
+// String gives 64 hexadecimal digits.
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// IsZero reports whether there is no digest.
+func (d Digest) IsZero() bool { return d == Digest{} }
+
+// MarshalText gives what String does.
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (d *Digest) UnmarshalText(text []byte) error {
+	if len(text) != hex.EncodedLen(len(d)) {
+		return fmt.Errorf("read digest: it has %d characters, and needs %d", len(text), hex.EncodedLen(len(d)))
+	}
+	if _, err := hex.Decode(d[:], text); err != nil {
+		return fmt.Errorf("read digest: %w", err)
+	}
+	return nil
+}
+
+// The digest of a state is the sum, modulo 2²⁵⁶, of the SHA-256 of each of its rows. So Apply keeps it with the rows that
+// an entry changed alone; it does not depend on the way that led to the state; and it can be computed anew from the
+// rows at any time, after a restore for one. It finds faults, not forgers: nobody chooses rows for it to collide.
+
+func (d *Digest) add(e Digest) { d.combine(e, bits.Add64) }
+
+func (d *Digest) subtract(e Digest) { d.combine(e, bits.Sub64) }
+
+func (d *Digest) combine(e Digest, op func(x, y, carry uint64) (uint64, uint64)) {
+	var carry uint64
+	for at := len(d) - 8; at >= 0; at -= 8 {
+		var word uint64
+		word, carry = op(binary.BigEndian.Uint64(d[at:]), binary.BigEndian.Uint64(e[at:]), carry)
+		binary.BigEndian.PutUint64(d[at:], word)
+	}
+}
+
+// digestOfRow is of a row in its table. Progress is left out: it holds the digest itself.
+func digestOfRow(table string, row any) (Digest, error) {
+	data, err := json.Marshal(row)
+	if err != nil {
+		return Digest{}, fmt.Errorf("digest row of %s: %w", table, err)
+	}
+	return digestOfEncoded(table, data), nil
+}
+
+func digestOfEncoded(table string, row []byte) Digest {
+	h := sha256.New()
+	h.Write([]byte(table + separator)) // a hash takes everything
+	h.Write(row)
+	var d Digest
+	h.Sum(d[:0])
+	return d
+}
+
+// after is the digest when the changes of a transaction that tracks them have been made.
+func (d Digest) after(changes memdb.Changes) (Digest, error) {
+	for _, c := range changes {
+		if c.Table == progressTable.name {
+			continue
+		}
+		if c.Before != nil {
+			row, err := digestOfRow(c.Table, c.Before)
+			if err != nil {
+				return d, err
+			}
+			d.subtract(row)
+		}
+		if c.After != nil {
+			row, err := digestOfRow(c.Table, c.After)
+			if err != nil {
+				return d, err
+			}
+			d.add(row)
+		}
+	}
+	return d, nil
+}
+
+// Digest of this state, as Apply has kept it.
+func (v *View) Digest() Digest {
+	if p := progressTable.get(v.txn, ""); p != nil {
+		return p.Digest
+	}
+	return Digest{}
+}
+
+// Recompute makes the digest anew from all rows. It takes as long as writing the state does. One that differs from
+// Digest tells of broken memory, or of a fault in this package.
+func (v *View) Recompute() (Digest, error) {
+	var d Digest
+	for _, t := range allTables() {
+		if t.title() == progressTable.name {
+			continue
+		}
+		for row := range t.rows(v.txn) {
+			one, err := digestOfRow(t.title(), row)
+			if err != nil {
+				return Digest{}, err
+			}
+			d.add(one)
+		}
+	}
+	return d, nil
+}

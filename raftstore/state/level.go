@@ -1,0 +1,53 @@
+package state
+
+// Level is what this binary can apply. It grows with each release that adds commands, or fields to one. The state
+// has the level that all members share, and the leader proposes nothing above it: so an older member never meets a
+// command that it does not know.
+const Level = 2
+
+// firstLevel is that of a state which says none.
+const firstLevel = 1
+
+// LevelOf returns the level of a command, or 0 for one that this binary does not know.
+func LevelOf(name Name) int {
+	if _, ok := handlers[name]; !ok {
+		return 0
+	}
+	switch name {
+	case ClusterLevel, ClusterRecover, ClusterResume, AssignmentAdopt, MemberSet, MemberRemove, AuditNote, AuditExported,
+		IssuerSet, EnrolmentCreate, CertificateIssue, CertificateRevoke, KeyringSet, KeyringRetire, SecretsReseal:
+		return 2
+	default:
+		return firstLevel
+	}
+}
+
+// Level that all members share. A state before ClusterInit takes whatever this binary can: nobody else has begun.
+func (v *View) Level() int {
+	c := v.Cluster()
+	switch {
+	case c == nil:
+		return Level
+	case c.Level == 0:
+		return firstLevel
+	default:
+		return c.Level
+	}
+}
+
+func applyClusterLevel(c *change, d ClusterLevelData) (bool, error) {
+	old := clusterTable.get(c.Txn, "")
+	if old == nil {
+		return false, refuse(ErrConflict, "the cluster has no identity yet")
+	}
+	if present := max(old.Level, firstLevel); d.Level < present {
+		return false, refuse(ErrConflict, "the cluster is at level %d, and a level never falls", present)
+	}
+	if d.Level == old.Level {
+		return false, nil
+	}
+	next := *old
+	next.Level = d.Level
+	clusterTable.put(c.Txn, &next)
+	return true, nil
+}
