@@ -69,8 +69,8 @@ func (m Manifest) Name() string {
 
 // Suffixes of an export's two objects.
 const (
-	Sealed   = ".age"
-	Clear = ".json"
+	Sealed = ".age"
+	Clear  = ".json"
 )
 
 // Write seals a view to recipients (age1…). A state that does not give its own digest is not written: nobody could
