@@ -16,6 +16,7 @@ type Orchestrator struct {
 	config    Config
 	log       *slog.Logger
 	observed  *observed
+	exports   exports
 	asked     sync.Map // probeKey → true while a probe is under way
 	passwords sync.Map // sealed → opened; opening costs a tenth of a millisecond, and desired is made often
 

@@ -62,9 +62,11 @@ func (m Manifest) Signed() []byte {
 	return append([]byte("drp export\n"), data...)
 }
 
+const nameTime = "20060102T150405Z"
+
 // Name orders exports by what they hold and not by clocks: of two, the one whose name is greater has the newer state.
 func (m Manifest) Name() string {
-	return fmt.Sprintf("i%06d-%016d-%s-%s", m.Incarnation, m.Index, m.At.UTC().Format("20060102T150405Z"), m.Digest.String()[:16])
+	return fmt.Sprintf("i%06d-%016d-%s-%s", m.Incarnation, m.Index, m.At.UTC().Format(nameTime), m.Digest.String()[:16])
 }
 
 // Suffixes of an export's two objects.

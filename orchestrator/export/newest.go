@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"filippo.io/age"
 
@@ -128,4 +130,24 @@ func SignedBy(ours *identity.Credentials) Vouch {
 		}
 		return nil
 	}
+}
+
+// ParseName reads what Manifest.Name wrote: incarnation, index and time.
+func ParseName(name string) (Manifest, error) {
+	var m Manifest
+	part := strings.Split(name, "-")
+	if len(part) != 4 || !strings.HasPrefix(part[0], "i") {
+		return m, fmt.Errorf("read name of export %q: want iINCARNATION-INDEX-TIME-DIGEST", name)
+	}
+	var err error
+	if m.Incarnation, err = strconv.ParseUint(part[0][1:], 10, 64); err == nil {
+		m.Index, err = strconv.ParseUint(part[1], 10, 64)
+	}
+	if err == nil {
+		m.At, err = time.Parse(nameTime, part[2])
+	}
+	if err != nil {
+		return Manifest{}, fmt.Errorf("read name of export %q: %w", name, err)
+	}
+	return m, nil
 }
