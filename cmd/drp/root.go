@@ -49,6 +49,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newApplyCommand(c), newGetCommand(c), newStatusCommand(c), newBackupCommand(c), newSnapshotsCommand(c),
 		newFailoverCommand(c), newRunbookCommand(c), newRunCommand(c), newTokenCommand(c), newVersionCommand(c),
+		newExportCommand(c), newRecoverCommand(c),
 	)
 	root.AddCommand(daemonCommands()...)
 	return root

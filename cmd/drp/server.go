@@ -97,6 +97,7 @@ func runServer(ctx context.Context, path string) error {
 	brain := orchestrator.New(orchestrator.Config{
 		Name: c.Name, Cluster: credentials.Identity().Cluster, Site: state.SiteName(c.Site), Coordinators: c.members(),
 		Store: leaderStore{store}, Sealer: sealer, Peers: peers, Logger: log,
+		Vault: newVault(store.View, credentials), Exports: c.exports(store.View, credentials),
 	})
 	peers.self = brain
 	err = serve(ctx, c, brain, store, credentials, log)
@@ -131,6 +132,7 @@ func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(ctx, tcp, socket) })
 	group.Go(func() error { return ignoreCancelled(brain.Lead(ctx)) })
+	group.Go(func() error { return ignoreCancelled(brain.KeepExports(ctx)) })
 	return group.Wait()
 }
 

@@ -101,6 +101,14 @@ func (s *Server) routes() []route {
 		{method: http.MethodDelete, path: "/v1/tokens/{name}", id: "revoke-token", summary: "revoke a token", roles: operators,
 			leader: true, repeatable: true, add: handle((*Server).revokeToken)},
 
+		get("/v1/recovery", "get-recovery", "see how far a recovered cluster knows the truth", handle((*Server).recovery)),
+		{method: http.MethodPost, path: "/v1/recovery/resume", id: "resume", summary: "let a recovered cluster act", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).resume)},
+		{method: http.MethodPost, path: "/v1/exports", id: "export-now", summary: "put an export of the state into every site's store", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).exportNow)},
+		{method: http.MethodPost, path: "/v1/exports/file", id: "export-state", summary: "read a sealed export of the state", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).exportState)},
+
 		daemon("/v1/agent/sync", "sync-agent", "sync an agent", identity.Agent, handle((*Server).syncAgent)),
 		daemon("/v1/gateway/sync", "sync-gateway", "sync a gateway", identity.Gateway, handle((*Server).syncGateway)),
 		daemon("/v1/worker/sync", "sync-worker", "sync a worker", identity.Worker, handle((*Server).syncWorker)),
