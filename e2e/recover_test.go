@@ -256,7 +256,14 @@ func TestRecover_clusterFromOneBucket(t *testing.T) {
 
 func compare[T any](t testing.TB, what string, before, after T) {
 	t.Helper()
-	if diff := cmp.Diff(before, after); diff != "" {
+	text := func(v T) []string {
+		data, err := json.MarshalIndent(v, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(string(data), "\n")
+	}
+	if diff := cmp.Diff(text(before), text(after)); diff != "" {
 		t.Errorf("%s are not what they were (-before +after):\n%s", what, diff)
 	}
 }

@@ -33,7 +33,8 @@ func Seed(dir string, self Peer, snapshot io.Reader, data state.ClusterRecoverDa
 		return err
 	}
 	configuration := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(self.Name), Address: raft.ServerAddress(self.Address)}}}
-	sink, err := snapshots.Create(raft.SnapshotVersionMax, index, 1, configuration, 1, nil)
+	_, encoder := raft.NewInmemTransport("seed")
+	sink, err := snapshots.Create(raft.SnapshotVersionMax, index, 1, configuration, 1, encoder)
 	if err != nil {
 		return err
 	}
