@@ -31,6 +31,7 @@ var layers = []string{
 var below = map[string]bool{
 	"drp/raftstore/state":    true,
 	"drp/raftstore/identity": true,
+	"drp/raftstore/audit":    true,
 }
 
 // alongside are pairs that the order of layers alone would allow or forbid wrongly.

@@ -78,7 +78,7 @@ func (o *Orchestrator) initialise(ctx context.Context) error {
 		return nil
 	}
 	_, err := o.propose(ctx, "coordinator/"+o.config.Name, state.ClusterInit,
-		state.ClusterInitData{UUID: o.config.Cluster, Incarnation: 1})
+		state.ClusterInitData{UUID: o.config.Cluster, Incarnation: 1, Level: state.Level})
 	return err
 }
 

@@ -52,11 +52,12 @@ type Peers interface {
 
 // Config is what an Orchestrator stands on. Zero fields get working defaults.
 type Config struct {
-	Name         string              // of this coordinator
-	Cluster      string              // its UUID, as the certificates carry it
-	Site         state.SiteName      // where it is
-	Coordinators []CoordinatorStatus // all members, with name and site
+	Name         string         // of this coordinator
+	Cluster      string         // its UUID, as the certificates carry it
+	Site         state.SiteName // where it is
+	Coordinators []state.Member // of the configuration file
 	Store        Store
+	Membership   Membership
 	Sealer       Sealer
 	Peers        Peers
 	Vault        Vault         // nil: nothing is exported
@@ -79,6 +80,8 @@ type StatusReport struct {
 	At           time.Time           `json:"at"`
 	Cluster      *state.Cluster      `json:"cluster,omitempty"`
 	Leader       string              `json:"leader,omitempty"`
+	Alarms       []Alarm             `json:"alarms,omitempty"` // what a person has to look at first
+	Stale        *StaleMark          `json:"stale,omitempty"`  // set when it was asked of one coordinator alone
 	Coordinators []CoordinatorStatus `json:"coordinators"`
 	Sites        []SiteStatus        `json:"sites"`
 	Servers      []ServerReport      `json:"servers"`
@@ -90,7 +93,7 @@ type StatusReport struct {
 type CoordinatorStatus struct {
 	Name string         `json:"name"`
 	Site state.SiteName `json:"site"`
-	Role string         `json:"role"` // leader, follower
+	Role string         `json:"role"` // leader, follower, non-voter
 	// LastContact is when it last answered this leader. Zero: not yet.
 	LastContact time.Time `json:"last_contact,omitzero"`
 }
@@ -135,6 +138,7 @@ type AccountStatus struct {
 
 // API is what the REST layer asks of a coordinator. Those marked (leader) answer ErrNotLeader elsewhere.
 type API interface {
+	MembersAPI
 	View(ctx context.Context) (*state.View, error)     // (leader) linearizable
 	Status(ctx context.Context) (*StatusReport, error) // (leader)
 	// Apply takes inventory files and answers what changed, one sentence each (leader). Bad input is inventory.Errors.

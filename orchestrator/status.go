@@ -17,15 +17,21 @@ func (o *Orchestrator) Status(ctx context.Context) (*StatusReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	return o.statusOf(n), nil
+}
+
+// StaleStatus is the same as one coordinator knows it, alone: who was heard when, it knows from the last leader.
+func (o *Orchestrator) StaleStatus(s Stale) (*StatusReport, error) {
+	n := o.now(o.config.Clock().Add(-s.Mark.Age))
+	n.view = s.View
+	report := o.statusOf(n)
+	report.Stale = &s.Mark
+	return report, nil
+}
+
+func (o *Orchestrator) statusOf(n now) *StatusReport {
 	leader, _ := o.config.Store.Leader()
-	report := &StatusReport{At: n.at, Cluster: n.view.Cluster(), Leader: leader}
-	for _, c := range o.config.Coordinators {
-		member := CoordinatorStatus{Name: c.Name, Site: c.Site, Role: "follower", LastContact: n.seen.peers[c.Name]}
-		if c.Name == leader {
-			member.Role, member.LastContact = "leader", n.at
-		}
-		report.Coordinators = append(report.Coordinators, member)
-	}
+	report := &StatusReport{At: n.at, Cluster: n.view.Cluster(), Leader: leader, Coordinators: o.coordinators(n, leader), Alarms: o.alarms(n)}
 	for _, s := range n.view.Sites() {
 		report.Sites = append(report.Sites, SiteStatus{
 			Site: s.Name, Witness: s.Witness, GatewaySeen: n.seen.gateways[s.Name], WorkerSeen: n.seen.workers[s.Name],
@@ -50,7 +56,7 @@ func (o *Orchestrator) Status(ctx context.Context) (*StatusReport, error) {
 			report.Runs = append(report.Runs, show(n, r))
 		}
 	}
-	return report, nil
+	return report
 }
 
 func accountStatus(n now, a *state.Account) AccountStatus {

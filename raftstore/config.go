@@ -6,13 +6,19 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"drp/raftstore/state"
 )
 
 // Config says which coordinator this is, and which others there are.
 type Config struct {
-	Name  string // this node, one of Peers
-	Dir   string // log and snapshots; Prepare makes it
-	Peers []Peer // all voters, this node too; the same list on each
+	Name string // this node, one of Peers
+	Dir  string // log and snapshots; Prepare makes it
+	// Peers has this node too. At the first start of a cluster they are its voters, the same list on each; after that they
+	// are addresses, and who is a member stands in raft's configuration.
+	Peers []Peer
+	// Cluster is the UUID that this node's certificate carries. A state of another cluster is refused. Empty: not compared.
+	Cluster string
 
 	Listen string // host:port; empty: the address of this node in Peers
 	// Server and Client are made by identity.Credentials for the role Coordinator. Both ends check the other's.
@@ -26,8 +32,14 @@ type Config struct {
 	// error is logged, and Done and Err tell it.
 	Fatal func(error)
 
+	Disk    Disk    // nil: in Dir
+	Network Network // nil: TCP
+
 	// Memory replaces Dir, Listen, Server and Client in tests.
 	Memory *Memory
+
+	Level int   // what this node says that it can apply; 0: state.Level. Tests make an older node with it
+	Clock Clock // nil: the machine's
 }
 
 // Peer is one coordinator.
@@ -79,6 +91,15 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Clock == nil {
+		c.Clock = machineClock(c.Memory != nil || c.Disk != nil)
+	}
+	if c.Network == nil {
+		c.Network = tcp{}
+	}
+	if c.Level == 0 {
+		c.Level = state.Level
 	}
 	if c.Fatal == nil {
 		c.Fatal = func(err error) { c.Logger.Error("raft store cannot go on", "error", err) }

@@ -88,7 +88,7 @@ func TestOpen_FirstStart(t *testing.T) {
 			t.Fatalf("got %v, want that it cannot listen", err)
 		}
 		cfg.Listen = ""
-		if err := os.Remove(markFile{cfg.Dir}.path()); err != nil {
+		if err := os.Remove(folder{cfg.Dir}.path(firstStartName)); err != nil {
 			t.Fatal(err)
 		}
 		refused(t, cfg)
@@ -96,7 +96,7 @@ func TestOpen_FirstStart(t *testing.T) {
 	t.Run("the mark is consumed", func(t *testing.T) {
 		cfg := prepare(t, config(t))
 		closeStore(t, open(t, cfg))
-		if _, err := os.Stat(markFile{cfg.Dir}.path()); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(folder{cfg.Dir}.path(firstStartName)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the mark is still there: %v", err)
 		}
 		closeStore(t, open(t, cfg))
@@ -113,13 +113,13 @@ func TestOpen_FirstStart(t *testing.T) {
 			t.Fatalf("propose: %v, refused: %v", err, r.Err)
 		}
 		closeStore(t, s)
-		if err := os.WriteFile(markFile{cfg.Dir}.path(), nil, 0o600); err != nil {
+		if err := os.WriteFile(folder{cfg.Dir}.path(firstStartName), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		s = open(t, cfg)
 		awaitToken(t, s, "kept")
 		closeStore(t, s)
-		if _, err := os.Stat(markFile{cfg.Dir}.path()); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(folder{cfg.Dir}.path(firstStartName)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the mark is still there: %v", err)
 		}
 	})
@@ -149,7 +149,7 @@ func TestPrepare(t *testing.T) {
 // Whoever reads the advice must not make an empty coordinator of one that has voted.
 func TestFSM_AdviceKeepsTheDirectory(t *testing.T) {
 	var said strings.Builder
-	f := newFSM(slog.New(slog.NewTextHandler(&said, nil)), nil)
+	f := newFSM("a", newAlarms(slog.New(slog.NewTextHandler(&said, nil))), nil)
 	for range 3 {
 		f.watchInstalls(time.Now())
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,10 +17,15 @@ import (
 
 // fsm is the thin shell round the state that raft talks to. Raft calls Apply, Snapshot and Restore from one goroutine.
 type fsm struct {
-	logger *slog.Logger
+	name   string
+	alarms *alarms
 	fail   func(error) // tells the store that this node cannot go on
 
 	state atomic.Pointer[state.State]
+	last  uint64 // index of the newest command in it
+	marks marks
+	// known is called with the cluster's row each time it has changed.
+	known func(*state.Cluster)
 	// stopped is why nothing is applied any more. Of a state that misses an entry no snapshot may ever be taken.
 	stopped error
 	// installs are the times of snapshots that came one after the other, without an entry in between.
@@ -31,8 +35,8 @@ type fsm struct {
 	next chan struct{} // closed at the next change
 }
 
-func newFSM(logger *slog.Logger, fail func(error)) *fsm {
-	f := &fsm{logger: logger, fail: fail, next: make(chan struct{})}
+func newFSM(name string, alarms *alarms, fail func(error)) *fsm {
+	f := &fsm{name: name, alarms: alarms, fail: fail, next: make(chan struct{})}
 	f.state.Store(state.New())
 	return f
 }
@@ -63,7 +67,7 @@ func (f *fsm) Apply(entry *raft.Log) any {
 		f.fail(err)
 		return err
 	}
-	f.installs = nil
+	f.wentOn()
 	f.announce()
 	return result
 }
@@ -75,8 +79,32 @@ func (f *fsm) apply(entry *raft.Log) (state.Result, error) {
 	if err := d.Decode(&c); err != nil {
 		return state.Result{}, fmt.Errorf("decode entry %d of the log: %w", entry.Index, err)
 	}
-	return f.state.Load().Apply(entry.Index, c)
+	s := f.state.Load()
+	digest := func() state.Digest { return s.View().Digest() }
+	f.marks.cross(f.last, entry.Index, digest)
+	result, err := s.Apply(entry.Index, c)
+	if err != nil {
+		return result, err
+	}
+	f.last = entry.Index
+	if f.last%markEvery == 0 {
+		f.marks.cross(f.last, f.last+1, digest)
+	}
+	if result.Changed && (c.Name == state.ClusterInit || c.Name == state.ClusterRecover) {
+		f.tellCluster(s.View())
+	}
+	return result, nil
 }
+
+func (f *fsm) tellCluster(v *state.View) {
+	if c := v.Cluster(); c != nil && f.known != nil {
+		f.known(c)
+	}
+}
+
+// StoreConfiguration makes raft count its own entries too: else no snapshot could be taken after a change of members
+// until the next command.
+func (f *fsm) StoreConfiguration(uint64, raft.Configuration) {}
 
 // Snapshot captures the state; raft writes it while the next entries are being applied.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
@@ -94,22 +122,12 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 		return err
 	}
 	f.state.Store(s)
+	v := s.View()
+	f.last = v.Index()
+	f.tellCluster(v)
 	f.watchInstalls(time.Now())
 	f.announce()
 	return nil
-}
-
-// watchInstalls tells of a follower that gets snapshot after snapshot and never an entry (hashicorp/raft#697).
-func (f *fsm) watchInstalls(now time.Time) {
-	f.installs = append(f.installs, now)
-	for now.Sub(f.installs[0]) > 10*time.Minute {
-		f.installs = f.installs[1:]
-	}
-	if len(f.installs) >= 3 {
-		f.logger.Error("this coordinator got several snapshots without going on from any: its log may not fit the leader's; "+
-			"if a restart does not help stop it: the others go on without it. Keep its directory: an empty coordinator must not vote",
-			"snapshots", len(f.installs))
-	}
 }
 
 type captured struct{ view *state.View }

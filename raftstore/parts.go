@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
@@ -19,7 +20,9 @@ type parts struct {
 	stable    raft.StableStore
 	snapshots raft.SnapshotStore
 	transport *transport
-	first     firstStart
+	courier   courier
+	history   *history
+	papers    papers
 	disks     io.Closer
 }
 
@@ -34,14 +37,76 @@ const (
 	pooledPerPeer   = 3
 )
 
-func openParts(cfg *Config, fail func(error)) (*parts, error) {
+func openParts(cfg *Config, r *roster, space *space, fail func(error)) (*parts, error) {
+	watch := newWatchdog(cfg.Timers.Stall, fail)
+	logger := newHCLog(cfg.Logger)
 	if cfg.Memory != nil {
-		return cfg.Memory.open(cfg, fail), nil
+		p := cfg.Memory.open(cfg)
+		return p, p.guard(space, watch)
+	}
+	p, err := openDisk(cfg, logger)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.guard(space, watch); err != nil {
+		return nil, errors.Join(err, p.disks.Close())
+	}
+	stream, err := listen(cfg, r, p.history)
+	if err != nil {
+		return nil, errors.Join(err, p.disks.Close())
+	}
+	p.courier = newTLSCourier(stream)
+	p.transport = newTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		ServerAddressProvider: addressBook{r},
+		Logger:                logger,
+		Stream:                stream,
+		MaxPool:               pooledPerPeer,
+		MaxRPCsInFlight:       1, // hashicorp/raft#612: with more, one refused append wedges a follower for good
+		Timeout:               rpcTimeout,
+	}))
+	return p, nil
+}
+
+// guard puts what watches the disk round its parts. The order matters: a write that waits for room does not hang.
+func (p *parts) guard(space *space, watch *watchdog) error {
+	stable := watchedStable{p.stable, watch}
+	space.probe = func() error { return probe(stable) }
+	p.stable = roomyStable{stable, space}
+	logs, err := raft.NewLogCache(logCacheEntries, &roomyLogs{LogStore: watchedLogs{p.logs, watch}, space: space})
+	if err != nil {
+		return err
+	}
+	p.logs = logs
+	p.snapshots = roomySnapshots{p.snapshots, space}
+	p.history, err = openHistory(p.stable)
+	return err
+}
+
+// openDisk gives the parts that are on a disk.
+func openDisk(cfg *Config, logger hclog.Logger) (*parts, error) {
+	if d := cfg.Disk; d != nil {
+		return &parts{logs: d, stable: d, snapshots: d, papers: folder{cfg.Dir}, disks: d}, nil
 	}
 	if err := checkDirectory(cfg.Dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(cfg.Dir, logName)
+	bolt, err := openBolt(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := clearUnfinished(cfg.Dir); err != nil {
+		return nil, errors.Join(err, bolt.Close())
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, retainSnapshots, logger)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open snapshots in %s: %w", cfg.Dir, err), bolt.Close())
+	}
+	return &parts{logs: bolt, stable: bolt, snapshots: snapshots, papers: folder{cfg.Dir}, disks: bolt}, nil
+}
+
+// openBolt opens the log. One process at a time has it.
+func openBolt(dir string) (*raftboltdb.BoltStore, error) {
+	path := filepath.Join(dir, logName)
 	bolt, err := raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		BoltOptions: &bbolt.Options{
@@ -51,77 +116,21 @@ func openParts(cfg *Config, fail func(error)) (*parts, error) {
 		},
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open log %s: another process has it open", path)
+		return nil, fmt.Errorf("open log %s: %w", path, ErrInUse)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open log %s: %w", path, err)
 	}
-	p := &parts{first: markFile{cfg.Dir}, disks: bolt}
-	watch := newWatchdog(cfg.Timers.Stall, fail)
-	p.stable = watchedStable{bolt, watch}
-	logger := newHCLog(cfg.Logger)
-	p.logs, err = raft.NewLogCache(logCacheEntries, watchedLogs{bolt, watch})
-	if err != nil {
-		return nil, errors.Join(err, bolt.Close())
-	}
-	p.snapshots, err = raft.NewFileSnapshotStoreWithLogger(cfg.Dir, retainSnapshots, logger)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open snapshots in %s: %w", cfg.Dir, err), bolt.Close())
-	}
-	stream, err := listen(cfg)
-	if err != nil {
-		return nil, errors.Join(err, bolt.Close())
-	}
-	p.transport = &transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		ServerAddressProvider: addressBook{cfg},
-		Logger:                logger,
-		Stream:                stream,
-		MaxPool:               pooledPerPeer,
-		MaxRPCsInFlight:       1, // hashicorp/raft#612: with more, one refused append wedges a follower for good
-		Timeout:               rpcTimeout,
-	})}
-	return p, nil
+	return bolt, nil
 }
 
-// addressBook gives the addresses of the configuration file, so that a coordinator can move without a command in
-// the log.
-type addressBook struct{ cfg *Config }
+// addressBook tells raft where a coordinator is.
+type addressBook struct{ roster *roster }
 
 func (b addressBook) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	p, ok := b.cfg.peer(string(id))
+	address, ok := b.roster.address(string(id))
 	if !ok {
-		return "", fmt.Errorf("find address of %s: it is not one of the peers", id)
+		return "", fmt.Errorf("find address of %s: it is no member, and not one of the peers", id)
 	}
-	return raft.ServerAddress(p.Address), nil
-}
-
-// transport is raft's, without two of its short cuts.
-type transport struct{ raft.Transport }
-
-// SetHeartbeatHandler does nothing, so that heartbeats queue to raft's main loop like everything else. On the short cut
-// another goroutine changes the term under it, and a deposed leader can write an entry in a term that it never
-// led (hashicorp/raft#695).
-func (*transport) SetHeartbeatHandler(func(raft.RPC)) {}
-
-// AppendEntriesPipeline is never used: see MaxRPCsInFlight.
-func (*transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
-	return nil, raft.ErrPipelineReplicationNotSupported
-}
-
-// RequestPreVote has to be forwarded by name: without it raft does without pre-votes, and a node that comes back from
-// a cut deposes the leader.
-func (t *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	w, ok := t.Transport.(raft.WithPreVote)
-	if !ok {
-		return errors.New("request pre-vote: the transport knows none")
-	}
-	return w.RequestPreVote(id, to, args, resp)
-}
-
-// Close ends the connections.
-func (t *transport) Close() error {
-	if w, ok := t.Transport.(raft.WithClose); ok {
-		return w.Close()
-	}
-	return nil
+	return raft.ServerAddress(address), nil
 }

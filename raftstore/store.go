@@ -9,11 +9,11 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -49,7 +49,8 @@ type Store struct {
 	cfg   Config
 	raft  *raft.Raft
 	fsm   *fsm
-	disks io.Closer
+	parts *parts
+	surroundings
 
 	shutdown func() raft.Future // once
 	calls    sync.WaitGroup     // of raft under way; none begins after err is set
@@ -70,27 +71,65 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open raft store: %w", err)
 	}
 	s := &Store{
-		cfg:       cfg,
-		opened:    make(chan struct{}),
-		watched:   make(chan struct{}),
-		ledChange: make(chan struct{}),
-		done:      make(chan struct{}),
+		cfg:          cfg,
+		surroundings: newSurroundings(&cfg),
+		opened:       make(chan struct{}),
+		watched:      make(chan struct{}),
+		ledChange:    make(chan struct{}),
+		done:         make(chan struct{}),
 	}
-	s.fsm = newFSM(cfg.Logger, s.fail)
+	s.space.done = s.done
+	s.fsm = newFSM(cfg.Name, s.alarms, s.fail)
+	s.fsm.known = s.learn
 	if err := s.start(); err != nil {
 		close(s.opened)
 		return nil, fmt.Errorf("open raft store: %w", err)
 	}
 	close(s.opened)
 	go s.watchLeadership(s.raft.LeaderCh())
+	s.parts.courier.answer(s.answer)
+	s.background.Go(s.exchange)
+	s.background.Go(s.recompute)
+	s.background.Go(func() { _ = s.Lead(context.Background(), s.govern) }) // ends with the store, and tells its own errors
 	return s, nil
 }
 
+// surroundings are what a node knows of the others and of its machine.
+type surroundings struct {
+	roster     *roster
+	peers      *peers
+	alarms     *alarms
+	space      *space
+	steps      stepWatch
+	started    time.Time
+	background *sync.WaitGroup // what runs beside raft
+}
+
+func newSurroundings(cfg *Config) surroundings {
+	s := surroundings{roster: newRoster(cfg), peers: newPeers(), alarms: newAlarms(cfg.Logger), space: &space{}, started: time.Now(), background: &sync.WaitGroup{}}
+	if cfg.Memory == nil && cfg.Disk == nil {
+		s.space.dir = cfg.Dir
+	}
+	return s
+}
+
+// learn is told of the cluster's row by the state. What it refuses, this node must not serve.
+func (s *Store) learn(c *state.Cluster) {
+	if s.cfg.Cluster != "" && c.UUID != s.cfg.Cluster {
+		s.fail(fmt.Errorf("the state is that of cluster %s, and the certificate is of cluster %s: this is the wrong data directory, or the wrong certificate", c.UUID, s.cfg.Cluster))
+		return
+	}
+	if err := s.parts.history.learn(c.Incarnation); err != nil {
+		s.fail(err)
+	}
+}
+
 func (s *Store) start() (err error) {
-	p, err := openParts(&s.cfg, s.fail)
+	p, err := openParts(&s.cfg, s.roster, s.space, s.fail)
 	if err != nil {
 		return err
 	}
+	s.parts = p
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
@@ -101,28 +140,23 @@ func (s *Store) start() (err error) {
 	if err != nil {
 		return fmt.Errorf("look for existing state: %w", err)
 	}
-	if !exists {
-		marked, err := p.first.marked()
-		if err != nil {
-			return err
-		}
-		if !marked {
-			return ErrEmpty
-		}
-		// Every voter does so with the same list, which is as safe as if one had.
-		if err := raft.BootstrapCluster(raftConfig, p.logs, p.stable, p.snapshots, p.transport, s.cfg.voters()); err != nil {
-			return fmt.Errorf("bootstrap: %w", err)
-		}
-	}
-	if err := p.first.consume(); err != nil {
+	if err := refuseQuarantined(p.papers); err != nil {
 		return err
 	}
+	if err := s.begin(raftConfig, exists); err != nil {
+		return err
+	}
+	p.transport.abstains = s.abstains
 	r, err := raft.NewRaft(raftConfig, s.fsm, p.logs, p.stable, p.snapshots, p.transport)
 	if err != nil {
 		return err
 	}
-	s.raft, s.disks = r, p.disks
+	s.raft = r
+	s.roster.follow(r)
 	s.shutdown = sync.OnceValue(r.Shutdown)
+	if err := s.Err(); err != nil { // the state of a snapshot was refused
+		return errors.Join(err, s.shutdown().Error())
+	}
 	return nil
 }
 
@@ -159,7 +193,8 @@ func (s *Store) Close() error {
 	s.drain()
 	err := s.shutdown().Error()
 	<-s.watched
-	return errors.Join(err, s.disks.Close())
+	s.background.Wait()
+	return errors.Join(err, s.parts.disks.Close())
 }
 
 // end records why the store has ended, once, and reports whether this call did.
@@ -175,11 +210,18 @@ func (s *Store) end(err error) bool {
 }
 
 // fail stops this node because it cannot go on. It may be called from any goroutine of raft's, and waits for none.
-func (s *Store) fail(err error) {
+func (s *Store) fail(err error) { s.failAfter(err, func() {}) }
+
+// failAfter has something done, once this node serves no more, before Fatal is called. It reports whether this call ended
+// the store.
+func (s *Store) failAfter(err error, last func()) bool {
 	if !s.end(err) {
-		return
+		return false
 	}
-	go s.cfg.Fatal(err)
+	go func() {
+		last()
+		s.cfg.Fatal(err)
+	}()
 	go func() {
 		<-s.opened
 		if s.shutdown != nil {
@@ -187,6 +229,7 @@ func (s *Store) fail(err error) {
 			s.shutdown()
 		}
 	}()
+	return true
 }
 
 // drain waits for calls under way: raft forgets to answer those that it has committed and not applied at its shutdown.
@@ -213,8 +256,15 @@ func (s *Store) Err() error {
 }
 
 // Propose puts a command into the log and waits until it is applied here. Result.Err is the refusal. The error is
-// ErrNotLeader, ErrUnknownOutcome, or why the command was never proposed.
+// ErrNotLeader, ErrUnknownOutcome, or why the command was never proposed: ErrTooNew and ErrDiskFull are among those.
 func (s *Store) Propose(ctx context.Context, c state.Command) (state.Result, error) {
+	if err := cmp.Or(s.Err(), s.checkLevel(c), s.checkRoom()); err != nil {
+		return state.Result{}, fmt.Errorf("propose %s: %w", c.Name, err)
+	}
+	return s.propose(ctx, c)
+}
+
+func (s *Store) propose(ctx context.Context, c state.Command) (state.Result, error) {
 	fail := func(err error) (state.Result, error) {
 		return state.Result{}, fmt.Errorf("propose %s: %w", c.Name, err)
 	}
@@ -237,6 +287,8 @@ func (s *Store) Propose(ctx context.Context, c state.Command) (state.Result, err
 	case err == nil:
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return fail(ErrNotLeader)
+	case s.space.full() != "": // raft tells of it in words alone
+		return fail(fmt.Errorf("%w: coordinator %s: %s: %w: %w", ErrUnknownOutcome, s.cfg.Name, s.space.full(), ErrDiskFull, err))
 	default: // of leadership lost on the way, and of every timeout, nobody knows what became
 		return fail(fmt.Errorf("%w: %w", ErrUnknownOutcome, err))
 	}
@@ -330,12 +382,24 @@ func (s *Store) Status() Status {
 	st := Status{
 		Name: s.cfg.Name, Leader: leader, Role: roleName(s.raft.State()), Term: s.raft.CurrentTerm(),
 		Last: s.raft.LastIndex(), Committed: s.raft.CommitIndex(), Applied: s.raft.AppliedIndex(),
-		LastContact: s.raft.LastContact(), Peers: s.cfg.Peers,
+		LastContact: s.raft.LastContact(), Peers: s.peersNow(),
 	}
 	if err := s.Err(); err != nil {
 		st.Error = err.Error()
 	}
 	return st
+}
+
+// peersNow are the members, this node too; before there are any those of the configuration file.
+func (s *Store) peersNow() []Peer {
+	var list []Peer
+	for _, m := range s.Members() {
+		list = append(list, Peer{m.Name, m.Address})
+	}
+	if list == nil {
+		return s.cfg.Peers
+	}
+	return list
 }
 
 func roleName(s raft.RaftState) string {

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,7 +19,6 @@ const (
 	handshakeTimeout = 5 * time.Second
 	// maxHandshakes bounds what strangers can make us hold: they get no further than the handshake.
 	maxHandshakes = 64
-	protocolName  = "drp-raft/1" // ALPN: a client of the API that comes here by mistake is told so at once
 )
 
 // stream carries raft's connections under TLS. Raft's own transport authenticates nobody; here nothing is read from
@@ -28,6 +28,9 @@ type stream struct {
 	advertise      address
 	server, client *tls.Config
 	cfg            *Config
+	roster         *roster
+	history        *history
+	peers          *tlsCourier // nil until it is made
 	logger         *slog.Logger
 
 	accepted chan net.Conn
@@ -43,18 +46,18 @@ type address string
 func (address) Network() string  { return "tcp" }
 func (a address) String() string { return string(a) }
 
-func listen(cfg *Config) (*stream, error) {
-	l, err := net.Listen("tcp", cfg.Listen)
+func listen(cfg *Config, r *roster, h *history) (*stream, error) {
+	l, err := cfg.Network.Listen(cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen for coordinators: %w", err)
+		return nil, err
 	}
 	self, _ := cfg.peer(cfg.Name)
 	s := &stream{
-		Listener: l, advertise: address(self.Address), cfg: cfg, logger: cfg.Logger,
+		Listener: l, advertise: address(self.Address), cfg: cfg, roster: r, history: h, logger: cfg.Logger,
 		server: cfg.Server.Clone(), client: cfg.Client.Clone(),
 		accepted: make(chan net.Conn), slots: make(chan struct{}, maxHandshakes),
 	}
-	s.server.NextProtos, s.client.NextProtos = []string{protocolName}, []string{protocolName}
+	s.offer()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.running.Add(1)
 	go s.acceptAll()
@@ -97,21 +100,30 @@ func (s *stream) acceptAll() {
 
 func (s *stream) greet(raw net.Conn) {
 	conn := tls.Server(raw, s.server)
-	if err := s.shake(s.ctx, conn, handshakeTimeout); err != nil {
+	refuse := func(err error) {
 		_ = raw.Close()
 		s.logger.Warn("connection to the raft port refused", "from", raw.RemoteAddr().String(), "error", err)
+	}
+	if err := s.shake(s.ctx, conn, handshakeTimeout); err != nil {
+		refuse(err)
 		return
 	}
 	cs := conn.ConnectionState()
 	peer, err := identity.Of(&cs)
-	if err == nil {
-		if _, ok := s.cfg.peer(peer.Name); !ok {
-			err = fmt.Errorf("%s is not one of our peers", peer)
-		}
-	}
 	if err != nil {
-		_ = conn.Close()
-		s.logger.Warn("connection to the raft port refused", "from", raw.RemoteAddr().String(), "error", err)
+		refuse(err)
+		return
+	}
+	name, protocol := peer.Name, cs.NegotiatedProtocol
+	switch {
+	case protocol == peerProtocol: // any coordinator of this cluster: one that was removed has to learn of it
+		s.servePeer(conn, name)
+		return
+	case protocol == "":
+		refuse(errors.New("the other side does not say what it speaks"))
+		return
+	case !s.roster.admits(name):
+		refuse(fmt.Errorf("coordinator %s is neither a member nor one of our peers", name))
 		return
 	}
 	select {
@@ -121,14 +133,23 @@ func (s *stream) greet(raw net.Conn) {
 	}
 }
 
+// servePeer gives the slot of the handshake back: such a connection lasts.
+func (s *stream) servePeer(conn *tls.Conn, name string) {
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		defer func() { _ = conn.Close() }()
+		if s.peers != nil {
+			s.peers.serve(conn, name)
+		}
+	}()
+}
+
 func (s *stream) shake(ctx context.Context, conn *tls.Conn, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("handshake: %w", err)
-	}
-	if got := conn.ConnectionState().NegotiatedProtocol; got != protocolName {
-		return fmt.Errorf("handshake: the other side speaks %q, and not %s", got, protocolName)
 	}
 	return nil
 }
@@ -143,14 +164,33 @@ func (s *stream) Accept() (net.Conn, error) {
 	}
 }
 
-// Dial connects to a peer, whose certificate has to be a coordinator's.
+// Dial connects raft to a peer, whose certificate has to be a coordinator's.
 func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	raw, err := (&net.Dialer{Timeout: timeout}).DialContext(s.ctx, "tcp", string(to))
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
+	defer cancel()
+	conn, err := s.connect(ctx, string(to), s.history.protocol())
 	if err != nil {
-		return nil, fmt.Errorf("dial coordinator: %w", err)
+		return nil, err
 	}
-	conn := tls.Client(raw, s.client)
-	if err := s.shake(s.ctx, conn, timeout); err != nil {
+	return conn, nil
+}
+
+// connect dials, shakes hands, and makes sure that the other side speaks what we want to.
+func (s *stream) connect(ctx context.Context, to, protocol string) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	raw, err := s.cfg.Network.Dial(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	config := s.client.Clone()
+	config.NextProtos = []string{protocol}
+	conn := tls.Client(raw, config)
+	err = s.shake(s.ctx, conn, handshakeTimeout)
+	if got := conn.ConnectionState().NegotiatedProtocol; err == nil && got != protocol {
+		err = fmt.Errorf("handshake: the other side speaks %q, and not %s", got, protocol)
+	}
+	if err != nil {
 		_ = raw.Close()
 		return nil, fmt.Errorf("dial coordinator %s: %w", to, err)
 	}
@@ -160,6 +200,9 @@ func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, e
 // Close ends the listening. Connections handed over are raft's to close.
 func (s *stream) Close() error {
 	s.cancel()
+	if s.peers != nil {
+		s.peers.close()
+	}
 	err := s.Listener.Close()
 	s.running.Wait()
 	return err

@@ -262,7 +262,10 @@ func refuseStrangers(t *testing.T, authority *identity.Authority, leader *Store,
 		}()
 		cfg := realConfig(t, authority, t.TempDir(), "a", []Peer{{"a", loopback(1)[0]}})
 		cfg.Listen = "127.0.0.1:0"
-		s, err := listen(&cfg)
+		if err := cfg.setDefaults(); err != nil {
+			t.Fatal(err)
+		}
+		s, err := listen(&cfg, newRoster(&cfg), &history{})
 		if err != nil {
 			t.Fatal(err)
 		}

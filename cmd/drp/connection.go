@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"drp/orchestrator"
 	"drp/orchestrator/api"
 	"drp/raftstore/identity"
 )
@@ -32,6 +33,7 @@ type connection struct {
 	tokenFile                   string
 	json                        bool
 	patience                    time.Duration
+	stale                       bool // reads are answered by the coordinator that is asked
 	// notice prints one line about the connection itself. Nil: to stderr.
 	notice func(string)
 }
@@ -153,6 +155,9 @@ func (c *connection) run(f func(cmd *cobra.Command, client *api.Client, args []s
 			return err
 		}
 		defer client.Close()
+		if c.stale {
+			client = client.Stale(func(m orchestrator.StaleMark) { printStaleMark(cmd, m, c.json) })
+		}
 		return f(cmd, client, args)
 	}
 }

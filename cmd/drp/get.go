@@ -27,7 +27,7 @@ func newGetCommand(c *connection) *cobra.Command {
 
 // newListCommand makes a command that shows all rows of a kind, or one of them.
 func newListCommand[T any](c *connection, kind, short string, list func(*api.Client, context.Context) ([]*T, error), name func(*T) string, print func(io.Writer, []*T)) *cobra.Command {
-	return &cobra.Command{
+	return c.withStale(&cobra.Command{
 		Use: kind + " [NAME]", Short: short, Args: cobra.MaximumNArgs(1),
 		RunE: c.run(func(cmd *cobra.Command, client *api.Client, args []string) error {
 			all, err := list(client, cmd.Context())
@@ -48,7 +48,7 @@ func newListCommand[T any](c *connection, kind, short string, list func(*api.Cli
 			print(cmd.OutOrStdout(), all)
 			return nil
 		}),
-	}
+	})
 }
 
 func named[T any](all []*T, want string, name func(*T) string) []*T {
@@ -104,7 +104,7 @@ func printPolicies(w io.Writer, policies []*state.Policy) {
 }
 
 func newGetAccountsCommand(c *connection) *cobra.Command {
-	return &cobra.Command{
+	return c.withStale(&cobra.Command{
 		Use: "accounts [NAME]", Short: "Show accounts, or all about one", Args: cobra.MaximumNArgs(1),
 		RunE: c.run(func(cmd *cobra.Command, client *api.Client, args []string) error {
 			if len(args) == 1 {
@@ -133,7 +133,7 @@ func newGetAccountsCommand(c *connection) *cobra.Command {
 			t.print(cmd.OutOrStdout())
 			return nil
 		}),
-	}
+	})
 }
 
 func printAccount(w io.Writer, d *api.AccountDetail) {

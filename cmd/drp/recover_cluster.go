@@ -138,36 +138,13 @@ func (r *clusterRecovery) seed(look *export.Look) error {
 		return err
 	}
 	incarnation := max(look.Incarnation, look.Found.Manifest.Incarnation) + 1
-	err := raftstore.Seed(r.server.Data, r.server.self(), &snapshot, state.ClusterRecoverData{
-		UUID: look.Found.Manifest.Cluster, Incarnation: incarnation, How: state.RecoveredExport, Source: look.Found.Name})
+	_, err := raftstore.Seed(r.server.Data, r.server.recovery(state.ClusterRecoverData{
+		UUID: look.Found.Manifest.Cluster, Incarnation: incarnation, How: state.RecoveredExport, Source: look.Found.Name}), &snapshot)
 	if err != nil {
-		return fmt.Errorf("write the coordinator's directory %s: %w", r.server.Data, err)
+		return fmt.Errorf("write the coordinator's directory: %w", err)
 	}
-	fmt.Fprintf(r.cmd.OutOrStdout(), `
-%s holds cluster %s as a cluster of this one coordinator, in incarnation %d. It does nothing by itself. Go on with:
-  systemctl start drp-server      (or however drp server is started here)
-  drp recover status              until every server that lives has told what it holds
-  drp recover resume              from then on it acts
-  drp raft join …                 for each other coordinator, on an empty directory
-`, r.server.Data, look.Found.Manifest.Cluster, incarnation)
+	printRecovered(r.cmd.OutOrStdout(), r.server.Data, look.Found.Manifest.Cluster, incarnation)
 	return nil
-}
-
-func (c serverConfig) self() raftstore.Peer {
-	for _, p := range c.Peers {
-		if p.Name == c.Name {
-			return raftstore.Peer{Name: p.Name, Address: p.Raft}
-		}
-	}
-	return raftstore.Peer{Name: c.Name, Address: c.Raft}
-}
-
-func recoverConsequence(c serverConfig) string {
-	return fmt.Sprintf(`A cluster of one coordinator is about to be written to %s.
-If any coordinator of the old cluster still lives, out of reach from here, there will be two clusters that each believe to
-decide alone: accounts would be started twice. Only go on when you know that all of them are gone, or are switched off
-and stay so; and do this on no other machine.
-`, c.Data)
 }
 
 // checkVacant refuses a directory that holds anything: what is there may be the better truth.
@@ -218,20 +195,25 @@ func (r *clusterRecovery) source() (namedSource, error) {
 	if r.file != "" {
 		return namedSource{Source: fileSource{r.file}, name: r.file}, nil
 	}
-	bucket, ok := strings.CutPrefix(r.store, "s3://")
-	if !ok || bucket == "" || r.endpoint == "" || r.credentials == "" {
-		return namedSource{}, usageError{fmt.Errorf("store %q: want s3://BUCKET, with --endpoint and --credentials", r.store)}
-	}
-	config, err := storeConfig{Endpoint: r.endpoint, Bucket: bucket, Region: r.region, Credentials: r.credentials}.open()
-	if err != nil {
-		return namedSource{}, err
-	}
-	config.Retries = 3
-	store, err := replicator.Open(config)
+	store, err := openRecoveryStore(r.store, r.endpoint, r.region, r.credentials)
 	if err != nil {
 		return namedSource{}, err
 	}
 	return namedSource{Source: storeSource{store}, name: store.String(), only: r.export}, nil
+}
+
+// openRecoveryStore opens a site's bucket without a gateway: there may be nobody left who would let us in.
+func openRecoveryStore(name, endpoint, region, credentials string) (*replicator.Store, error) {
+	bucket, ok := strings.CutPrefix(name, "s3://")
+	if !ok || bucket == "" || endpoint == "" || credentials == "" {
+		return nil, usageError{fmt.Errorf("store %q: want s3://BUCKET, with --endpoint and --credentials", name)}
+	}
+	config, err := storeConfig{Endpoint: endpoint, Bucket: bucket, Region: region, Credentials: credentials}.open()
+	if err != nil {
+		return nil, err
+	}
+	config.Retries = 3
+	return replicator.Open(config)
 }
 
 // storeSource is a site's bucket, read without a gateway.

@@ -110,7 +110,25 @@ func startPlatform(dir string) (*platform, error) {
 			return nil, err
 		}
 	}
-	return p, a.Save(dir)
+	return p, errors.Join(a.Save(dir), saveServerConfigs(dir, p.url))
+}
+
+// saveServerConfigs leaves configurations of coordinators that are made ready: server.yaml of a new cluster's par1-c, and
+// others that name the one that answers.
+func saveServerConfigs(dir, url string) error {
+	const text = `name: %s
+data: data/%s
+age_identity: age.key
+certificates: {certificate: coordinator.pem, key: coordinator.key, authority: ca.pem}
+peers:
+- {name: par2-c, site: par2, raft: "[::1]:7400", api: "%s"}
+- {name: %s, site: par3, raft: "[2001:db8::9]:7400", api: "https://[2001:db8::9]:7443"}
+`
+	var err error
+	for _, name := range []string{"par3-c", "par3-d", "par9-c"} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(fmt.Sprintf(text, name, name, url, name)), 0o600))
+	}
+	return err
 }
 
 // issue makes a certificate, and leaves it where scripts find it: ROLE.pem, ROLE.key.
@@ -244,6 +262,52 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 					go p.crash[0]()
 				}
 			}
+		case "heard": // NAME: this coordinator has taken part
+			b.Cluster.Heard = append(b.Cluster.Heard, args[1])
+		case "leaderless":
+			for i := range b.Cluster.Members {
+				if m := &b.Cluster.Members[i]; m.Role == orchestrator.RoleLeader {
+					m.Role = orchestrator.RoleVoter
+				}
+			}
+		case "answers": // NAME: it is back
+			for i := range b.Cluster.Members {
+				if m := &b.Cluster.Members[i]; m.Name == args[1] {
+					*m = apitest.Member(m.Name, m.Site, m.Role, true)
+				}
+			}
+		case "fifth": // there are five coordinators
+			b.Cluster.Members = append(b.Cluster.Members, apitest.Member("par4-c", "par2", orchestrator.RoleVoter, true), apitest.Member("par5-c", "par3", orchestrator.RoleVoter, true))
+		case "becomes-voter": // NAME, at the third look at the members
+			looks := 0
+			b.Hook = func(b *apitest.Brain, method string) {
+				if method != "Members" {
+					return
+				}
+				if looks++; looks < 3 {
+					return
+				}
+				for i := range b.Cluster.Members {
+					if m := &b.Cluster.Members[i]; m.Name == args[1] {
+						m.Role, m.Behind = orchestrator.RoleVoter, 0
+					}
+				}
+			}
+		case "differs": // NAME: its state is not that of the others
+			for i := range b.Cluster.Verified.Nodes {
+				if n := &b.Cluster.Verified.Nodes[i]; n.Name == args[1] {
+					n.Same, n.Digest = false, strings.Repeat("cd", 32)
+				}
+			}
+		case "compared": // all were
+			b.Cluster.Verified.Nodes[0] = b.Cluster.Verified.Nodes[1]
+			b.Cluster.Verified.Nodes[0].Name = "par1-c"
+		case "alarm": // KIND MEMBER MESSAGE
+			b.Report.Alarms = append(b.Report.Alarms, orchestrator.Alarm{Kind: args[1], Member: args[2], Message: args[3], Since: apitest.Start.Add(-20 * time.Minute)})
+		case "protected": // all accounts are
+			for i := range b.Report.Accounts {
+				b.Report.Accounts[i].Protected = true
+			}
 		default:
 			ts.Fatalf("brain %q?", args[0])
 		}
@@ -281,6 +345,18 @@ func exampleBrain() *apitest.Brain {
 			{Account: "guestbook", Tier: state.Gold, From: "par1-s1", To: "par2-s1", Snapshot: "0123456789abcdef", ReadAt: "par2", Loss: 12 * time.Second, Addresses: accounts[0].Addresses},
 			{Account: "shop", Tier: state.Gold, From: "par1-s1", To: "par2-s1", Snapshot: "fedcba9876543210", ReadAt: "par2", Loss: 95 * time.Minute, Addresses: accounts[1].Addresses},
 		},
+	}
+	digest := strings.Repeat("ab", 32)
+	b.Cluster = apitest.Cluster{
+		Name: "par2-c", StaleAge: 75 * time.Second,
+		Members: []orchestrator.Member{
+			apitest.Member("par1-c", "par1", orchestrator.RoleVoter, false),
+			apitest.Member("par2-c", "par2", orchestrator.RoleLeader, true),
+			apitest.Member("par3-c", "par3", orchestrator.RoleVoter, true),
+		},
+		Verified: orchestrator.Verification{Index: 4608, At: apitest.Start, Nodes: []orchestrator.NodeDigest{
+			{Name: "par1-c", Problem: "not compared: silent for 20m0s"}, {Name: "par2-c", Digest: digest, Same: true}, {Name: "par3-c", Digest: digest, Same: true},
+		}},
 	}
 	b.Report = &orchestrator.StatusReport{
 		At: apitest.Start, Cluster: &state.Cluster{UUID: "cluster-a", Incarnation: 1}, Leader: "par2-c",

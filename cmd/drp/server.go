@@ -44,32 +44,6 @@ func newServerCommand() *cobra.Command {
 	return c
 }
 
-const serverInitLong = `Make the data directory of a new coordinator, and mark it for its first start. Without the mark a coordinator that has no
-state does not start: one that lost its disk has forgotten whom it voted for, and must not vote.
-
-Do so once on each machine of a new cluster, as the user that the coordinator runs as. Never do it for a coordinator
-that has run before, whatever became of its disk.`
-
-func newServerInitCommand() *cobra.Command {
-	var path string
-	c := &cobra.Command{
-		Use: "init", Short: "Ready the data directory of a coordinator that has never run", Long: serverInitLong, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var c serverConfig
-			if err := readConfig(path, &c); err != nil {
-				return err
-			}
-			if err := raftstore.Prepare(c.Data); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: coordinator %s may start for the first time\n", c.Data, c.Name)
-			return nil
-		},
-	}
-	c.Flags().StringVar(&path, "config", "/etc/drp/server.yaml", "configuration file")
-	return c
-}
-
 func runServer(ctx context.Context, path string) error {
 	var c serverConfig
 	if err := readConfig(path, &c); err != nil {
@@ -90,30 +64,27 @@ func runServer(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	peers, err := newPeers(c, credentials, log)
+	where := directory{configured: c.Peers, view: store.View, members: memberNames(store)}
+	peers, err := newPeers(c, where, credentials, log)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
 	brain := orchestrator.New(orchestrator.Config{
 		Name: c.Name, Cluster: credentials.Identity().Cluster, Site: state.SiteName(c.Site), Coordinators: c.members(),
-		Store: leaderStore{store}, Sealer: sealer, Peers: peers, Logger: log,
+		Store: leaderStore{store}, Membership: membership{store}, Sealer: sealer, Peers: peers, Logger: log,
 		Vault: newVault(store.View, credentials), Exports: c.exports(store.View, credentials),
 	})
 	peers.self = brain
-	err = serve(ctx, c, brain, store, credentials, log)
+	err = serve(ctx, c, brain, store, where, credentials, log)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause // the store cannot go on, and perhaps not even be closed: a disk that hangs must not keep this process
 	}
 	return errors.Join(err, store.Close())
 }
 
-func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator, store *raftstore.Store, credentials *identity.Credentials, log *slog.Logger) error {
-	urls := map[string]string{}
-	for _, p := range c.Peers {
-		urls[p.Name] = p.API
-	}
+func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator, store *raftstore.Store, where directory, credentials *identity.Credentials, log *slog.Logger) error {
 	server, err := api.New(api.Config{
-		API: brain, Name: c.Name, Leader: store.Leader, Peers: urls, Credentials: credentials, Logger: log,
+		API: brain, Name: c.Name, Leader: store.Leader, Peers: where.url, Credentials: credentials, Logger: log,
 		Tokens:  func() []*state.APIToken { return store.View().APITokens() },
 		Changed: store.Changed,
 	})
@@ -147,10 +118,10 @@ func (c serverConfig) store(credentials *identity.Credentials, log *slog.Logger,
 	return config
 }
 
-func (c serverConfig) members() []orchestrator.CoordinatorStatus {
-	var members []orchestrator.CoordinatorStatus
+func (c serverConfig) members() []state.Member {
+	var members []state.Member
 	for _, p := range c.Peers {
-		members = append(members, orchestrator.CoordinatorStatus{Name: p.Name, Site: state.SiteName(p.Site)})
+		members = append(members, state.Member{Name: p.Name, Site: state.SiteName(p.Site), Raft: p.Raft, API: p.API})
 	}
 	return members
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -18,13 +19,19 @@ import (
 const manyAccounts = 100
 
 func newStatusCommand(c *connection) *cobra.Command {
-	var all bool
+	var all, check bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the platform: sites, servers, accounts and how well they are protected", Args: cobra.NoArgs,
 		RunE: c.run(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+			if check && c.stale {
+				return usageError{errors.New("--check needs the leader's word: leave --stale out")}
+			}
 			report, err := client.Status(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if check {
+				return checkStatus(cmd.OutOrStdout(), report, c.json)
 			}
 			if c.json {
 				return printJSON(cmd.OutOrStdout(), report)
@@ -33,11 +40,13 @@ func newStatusCommand(c *connection) *cobra.Command {
 			return nil
 		}),
 	}
+	cmd.Flags().BoolVar(&check, "check", false, "for monitoring: print what is wrong, one line each, and exit with 1 when there is anything")
 	cmd.Flags().BoolVar(&all, "all", false, fmt.Sprintf("list every account, even when there are more than %d", manyAccounts))
-	return cmd
+	return c.withStale(cmd)
 }
 
 func printStatus(w io.Writer, r *orchestrator.StatusReport, all bool) {
+	printAlarms(w, r)
 	cluster := "(none yet)"
 	if r.Cluster != nil {
 		cluster = r.Cluster.UUID

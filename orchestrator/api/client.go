@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -48,6 +49,7 @@ type Client struct {
 	current   atomic.Int64
 	cfg       ClientConfig
 	log       *slog.Logger
+	marked    func(orchestrator.StaleMark) // set: reads are stale ones
 }
 
 type endpoint struct {
@@ -196,8 +198,8 @@ func (c *Client) try(ctx context.Context, e endpoint, k call, body []byte, left 
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
 	})
 	address := e.base + k.path
-	if len(k.query) > 0 {
-		address += "?" + k.query.Encode()
+	if query := c.query(k); len(query) > 0 {
+		address += "?" + query.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, k.method, address, bytes.NewReader(body))
 	if err != nil {
@@ -225,6 +227,9 @@ func (c *Client) try(ctx context.Context, e endpoint, k call, body []byte, left 
 		return c.lost(e, k, true, err)
 	}
 	if a.status/100 == 2 {
+		if err := c.mark(a); err != nil {
+			return fmt.Errorf("read answer of coordinator %s: %w", e.name, err), false
+		}
 		if k.out == nil || a.status == http.StatusNoContent {
 			return nil, false
 		}
@@ -241,6 +246,28 @@ func (c *Client) try(ctx context.Context, e endpoint, k call, body []byte, left 
 		return problem, !k.once
 	}
 	return problem, true
+}
+
+func (c *Client) query(k call) url.Values {
+	if c.marked == nil {
+		return k.query
+	}
+	query := url.Values{staleQuery: {"true"}}
+	maps.Copy(query, k.query)
+	return query
+}
+
+// mark passes on how old an answer may be. One that was asked to be stale and does not say so is of a coordinator that
+// knows no stale answers; it is a good one.
+func (c *Client) mark(a *answer) error {
+	if c.marked == nil {
+		return nil
+	}
+	m, err := readStaleMark(a.header)
+	if err == nil && m != nil {
+		c.marked(*m)
+	}
+	return err
 }
 
 // lost says what a broken connection means: nothing was done when none stood yet; otherwise nobody knows.

@@ -16,7 +16,8 @@ import (
 const (
 	leaderLook  = 100 * time.Millisecond // between two looks at who leads
 	maxAnswer   = 64 << 20
-	maxForwards = 2 // times that one request may reach a leader
+	ownWait     = time.Second // for a leader, where this coordinator has an answer of its own
+	maxForwards = 2           // times that one request may reach a leader
 	// patienceHeader has how long the client waits for a leader, as a duration. It only shortens the coordinator's own wait.
 	patienceHeader = "Drp-Patience"
 )
@@ -32,6 +33,9 @@ func leaderWait(h http.Header, most time.Duration) time.Duration {
 // toLeader answers here when this coordinator leads, and through the leader otherwise. While nobody leads it waits.
 func (s *Server) toLeader(w http.ResponseWriter, r *http.Request, rt route, who asker, body []byte, next http.HandlerFunc) {
 	wait := leaderWait(r.Header, s.cfg.LeaderWait)
+	if rt.own {
+		wait = min(wait, ownWait)
+	}
 	giveUp := time.Now().Add(wait)
 	reached := 0
 	for {
@@ -49,7 +53,7 @@ func (s *Server) toLeader(w http.ResponseWriter, r *http.Request, rt route, who 
 			// The one who forwarded looks for the leader again; a second hop could go round in a circle.
 			writeProblem(w, fmt.Errorf("coordinator %s: %w", s.cfg.Name, orchestrator.ErrNotLeader))
 			return
-		case ok && s.cfg.Peers[name] != "":
+		case ok && s.cfg.Peers(name) != "":
 			answer, sent, err := s.askLeader(r, name, rt, who.caller, body)
 			if err == nil && answer.says("unknown-outcome") && rt.repeatable && reached+1 < maxForwards {
 				err = orchestrator.ErrUnknownOutcome
@@ -76,6 +80,10 @@ func (s *Server) toLeader(w http.ResponseWriter, r *http.Request, rt route, who 
 		case <-time.After(leaderLook):
 		}
 		if time.Now().After(giveUp) {
+			if rt.own && !who.forwarded {
+				next(w, withBody(r, body))
+				return
+			}
 			s.log.Warn("no leader for a request", "route", rt.id, "waited", wait)
 			writeProblem(w, fmt.Errorf("coordinator %s knows of no leader that answers: %w", s.cfg.Name, ErrNoLeader))
 			return
@@ -106,7 +114,7 @@ func (a *answer) write(w http.ResponseWriter) {
 // seconds after the others have elected the next one.
 func (s *Server) askLeader(r *http.Request, name string, rt route, caller Caller, body []byte) (*answer, bool, error) {
 	if !rt.repeatable {
-		return s.ask(r, s.cfg.Peers[name], caller, body)
+		return s.ask(r, s.cfg.Peers(name), caller, body)
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	watched := make(chan struct{})
@@ -120,7 +128,7 @@ func (s *Server) askLeader(r *http.Request, name string, rt route, caller Caller
 			sleep(ctx, leaderLook)
 		}
 	}()
-	a, sent, err := s.ask(r.WithContext(ctx), s.cfg.Peers[name], caller, body)
+	a, sent, err := s.ask(r.WithContext(ctx), s.cfg.Peers(name), caller, body)
 	cancel()
 	<-watched
 	return a, sent, err
@@ -160,7 +168,7 @@ func readAnswer(res *http.Response) (*answer, error) {
 		return nil, fmt.Errorf("read answer: it is larger than %d bytes", maxAnswer)
 	}
 	a := &answer{status: res.StatusCode, header: make(http.Header), body: body}
-	for _, h := range []string{"Content-Type", "ETag", "Retry-After"} {
+	for _, h := range []string{"Content-Type", "ETag", "Retry-After", headerStaleAge, headerStaleFrom} {
 		if v := res.Header.Get(h); v != "" {
 			a.header.Set(h, v)
 		}

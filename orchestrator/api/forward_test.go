@@ -193,7 +193,8 @@ func TestServer_LeaderDiesDuringLongPoll(t *testing.T) {
 func TestServer_BrokenForwardOfWhatMayNotBeRepeated(t *testing.T) {
 	// The leader takes each request, and then its connection breaks.
 	r := newRigWith(t, func(r *rig, c *Config) {
-		c.Peers = map[string]string{"par1-c": startBreaking(t, r)}
+		breaking := startBreaking(t, r)
+		c.Peers = func(name string) string { return map[string]string{"par1-c": breaking}[name] }
 	}, "par1-c", "par2-c")
 	_, err := r.client(t, identity.Operator, "x", r.nodes[1].url).CreateToken(t.Context(), "ci", "support", time.Hour)
 	if !errors.Is(err, orchestrator.ErrUnknownOutcome) {

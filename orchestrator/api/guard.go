@@ -42,6 +42,15 @@ func (s *Server) guard(rt route, next http.HandlerFunc) http.HandlerFunc {
 		// Refused by connections that have no deadlines; those are not ours.
 		_ = control.SetWriteDeadline(time.Now().Add(limit))
 		r = r.WithContext(withCaller(r.Context(), who.caller))
+		stale, err := wantsStale(r, rt)
+		if err != nil {
+			writeProblem(w, err)
+			return
+		}
+		if stale {
+			s.serveStale(w, withBody(r, body), rt, next)
+			return
+		}
 		if rt.leader {
 			s.toLeader(w, r, rt, who, body, next)
 			return

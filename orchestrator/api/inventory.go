@@ -33,11 +33,10 @@ func (s *Server) health(context.Context, *none) (*entity[Health], error) {
 }
 
 func (s *Server) status(ctx context.Context, _ *none) (*entity[*orchestrator.StatusReport], error) {
-	report, err := s.cfg.API.Status(ctx)
-	if err != nil {
-		return nil, err
+	if stale, ok := staleOf(ctx); ok {
+		return answered(s.cfg.API.StaleStatus(stale))
 	}
-	return &entity[*orchestrator.StatusReport]{report}, nil
+	return answered(s.cfg.API.Status(ctx))
 }
 
 func (s *Server) applyInventory(ctx context.Context, in *entity[ApplyRequest]) (*entity[ApplyResponse], error) {
@@ -55,9 +54,9 @@ func (s *Server) applyInventory(ctx context.Context, in *entity[ApplyRequest]) (
 	return &entity[ApplyResponse]{ApplyResponse{Changes: changes}}, nil
 }
 
-// list answers with rows of a linearizable view.
+// list answers with rows of the state.
 func list[T any](s *Server, ctx context.Context, rows func(*state.View) ([]T, error)) (*entity[[]T], error) {
-	v, err := s.cfg.API.View(ctx)
+	v, err := s.view(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +103,7 @@ func (s *Server) listSnapshots(ctx context.Context, in *named) (*entity[[]*state
 }
 
 func (s *Server) getAccount(ctx context.Context, in *named) (*entity[AccountDetail], error) {
-	v, err := s.cfg.API.View(ctx)
+	v, err := s.view(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func newRigWith(t testing.TB, change func(*rig, *Config), names ...string) *rig 
 		n := &node{name: name, url: peers[name], brain: apitest.NewBrain(), socket: filepath.Join(t.TempDir(), "drp.sock")}
 		n.brain.Follower = name != names[0]
 		cfg := Config{
-			API: n.brain, Name: name, Peers: peers, Credentials: r.credentials(t, identity.Coordinator, name),
+			API: n.brain, Name: name, Peers: func(name string) string { return peers[name] }, Credentials: r.credentials(t, identity.Coordinator, name),
 			Leader: r.leads, Tokens: func() []*state.APIToken { return *r.tokens.Load() },
 			LeaderWait: 300 * time.Millisecond,
 			Logger:     slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

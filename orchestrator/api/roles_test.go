@@ -19,36 +19,44 @@ import (
 func allowed() map[string]string {
 	const people, operator = "operator support", "operator"
 	return map[string]string{
-		"GET /v1/health":                    "nobody coordinator agent gateway worker operator support",
-		"GET /v1/status":                    people,
-		"GET /v1/sites":                     people,
-		"GET /v1/servers":                   people,
-		"GET /v1/policies":                  people,
-		"GET /v1/accounts":                  people,
-		"GET /v1/accounts/{name}":           people,
-		"GET /v1/accounts/{name}/snapshots": people,
-		"POST /v1/inventory":                operator,
-		"POST /v1/plans/failover":           operator,
-		"POST /v1/backups":                  people,
-		"GET /v1/runbooks":                  people,
-		"GET /v1/runbooks/{name}":           people,
-		"GET /v1/runs":                      people,
-		"GET /v1/runs/{id}":                 people,
-		"GET /v1/runs/{id}/accounts":        people,
-		"POST /v1/runs":                     people,
-		"POST /v1/runs/{id}/confirm":        people,
-		"POST /v1/runs/{id}/cancel":         people,
-		"POST /v1/tokens":                   operator,
-		"DELETE /v1/tokens/{name}":          operator,
-		"GET /v1/recovery":                  people,
-		"POST /v1/recovery/resume":          operator,
-		"POST /v1/exports":                  operator,
-		"POST /v1/exports/file":             operator,
-		"POST /v1/agent/sync":               "agent",
-		"POST /v1/gateway/sync":             "gateway",
-		"POST /v1/worker/sync":              "worker",
-		"POST /v1/internal/probe":           "coordinator",
-		"POST /v1/internal/contacts":        "coordinator",
+		"GET /v1/health":                      "nobody coordinator agent gateway worker operator support",
+		"GET /v1/status":                      people,
+		"GET /v1/sites":                       people,
+		"GET /v1/servers":                     people,
+		"GET /v1/policies":                    people,
+		"GET /v1/accounts":                    people,
+		"GET /v1/accounts/{name}":             people,
+		"GET /v1/accounts/{name}/snapshots":   people,
+		"POST /v1/inventory":                  operator,
+		"POST /v1/plans/failover":             operator,
+		"POST /v1/backups":                    people,
+		"GET /v1/runbooks":                    people,
+		"GET /v1/runbooks/{name}":             people,
+		"GET /v1/runs":                        people,
+		"GET /v1/runs/{id}":                   people,
+		"GET /v1/runs/{id}/accounts":          people,
+		"POST /v1/runs":                       people,
+		"POST /v1/runs/{id}/confirm":          people,
+		"POST /v1/runs/{id}/cancel":           people,
+		"POST /v1/tokens":                     operator,
+		"DELETE /v1/tokens/{name}":            operator,
+		"GET /v1/raft/members":                operator,
+		"GET /v1/raft/members/{name}/removal": operator,
+		"GET /v1/raft/verify":                 operator,
+		"POST /v1/raft/members":               operator,
+		"DELETE /v1/raft/members/{name}":      operator,
+		"POST /v1/raft/transfer":              operator,
+		"POST /v1/raft/snapshot":              operator,
+		"GET /v1/internal/members/{name}":     "coordinator",
+		"GET /v1/recovery":                    people,
+		"POST /v1/recovery/resume":            operator,
+		"POST /v1/exports":                    operator,
+		"POST /v1/exports/file":               operator,
+		"POST /v1/agent/sync":                 "agent",
+		"POST /v1/gateway/sync":               "gateway",
+		"POST /v1/worker/sync":                "worker",
+		"POST /v1/internal/probe":             "coordinator",
+		"POST /v1/internal/contacts":          "coordinator",
 	}
 }
 
@@ -104,9 +112,13 @@ func TestServer_RolesByRoutes(t *testing.T) {
 	}
 }
 
+func pathOf(rt route) string {
+	return strings.NewReplacer("{name}", "none", "{id}", "none").Replace(rt.path)
+}
+
 func (a asking) ask(t *testing.T, rt route) (int, string) {
 	t.Helper()
-	path := strings.NewReplacer("{name}", "none", "{id}", "none").Replace(rt.path)
+	path := pathOf(rt)
 	body := `{}`
 	if rt.id == "sync-agent" {
 		body = `{"server":"x"}`

@@ -18,6 +18,8 @@ type route struct {
 	roles        []identity.Role // who may; nil: anybody, even without showing anything
 	leader       bool            // only the leader answers
 	repeatable   bool            // may reach a leader twice: it only reads, or names what it wants with an id or as a whole
+	stale        bool            // has an answer of this coordinator's own, where that is asked for
+	own          bool            // while nobody leads this coordinator answers from what it knows itself
 	poll         bool            // may wait for a change
 	trusted      bool            // from our own processes: not held to the schema, so that versions may differ during an upgrade
 	add          func(huma.API, huma.Operation, *Server)
@@ -41,7 +43,11 @@ func (rt route) operation() huma.Operation {
 		MaxBodyBytes: maxBody, BodyReadTimeout: -1, // the guard has read the body already
 		SkipValidateBody: rt.trusted,
 		Errors:           []int{http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusInternalServerError},
-		Extensions:       map[string]any{"x-drp-roles": rt.roles, "x-drp-leader": rt.leader},
+		Extensions:       map[string]any{"x-drp-roles": rt.roles, "x-drp-leader": rt.leader, "x-drp-stale": rt.stale},
+	}
+	if rt.stale {
+		op.Parameters = append(op.Parameters, &huma.Param{Name: staleQuery, In: "query", Schema: &huma.Schema{Type: huma.TypeBoolean},
+			Description: "answer from the coordinator that is asked, which may be behind; the headers " + headerStaleAge + " and " + headerStaleFrom + " say of when it is"})
 	}
 	if len(rt.roles) > 0 {
 		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
@@ -65,18 +71,28 @@ func (s *Server) routes() []route {
 		return route{method: http.MethodPost, path: path, id: id, summary: summary, roles: []identity.Role{role},
 			leader: true, repeatable: true, poll: true, trusted: true, add: add}
 	}
+	stale := func(rt route) route {
+		rt.stale = true
+		return rt
+	}
+	members := get("/v1/raft/members", "list-members", "list the coordinators", handle((*Server).members))
+	members.roles, members.own = operators, true
+	removal := get("/v1/raft/members/{name}/removal", "plan-removal", "see what the removal of a coordinator would mean", handle((*Server).planRemoval))
+	removal.roles = operators
+	verify := get("/v1/raft/verify", "verify-members", "compare the state of all coordinators", handle((*Server).verifyMembers))
+	verify.roles = operators
 	watch := get("/v1/runs/{id}", "get-run", "read a run, or wait until it changes", handle((*Server).getRun))
 	watch.poll = true
 	return []route{
 		{method: http.MethodGet, path: "/v1/health", id: "get-health", summary: "ask whether this coordinator answers", add: handle((*Server).health)},
 
-		get("/v1/status", "get-status", "read the status", handle((*Server).status)),
-		get("/v1/sites", "list-sites", "list sites", handle((*Server).listSites)),
-		get("/v1/servers", "list-servers", "list servers", handle((*Server).listServers)),
-		get("/v1/policies", "list-policies", "list policies", handle((*Server).listPolicies)),
-		get("/v1/accounts", "list-accounts", "list accounts", handle((*Server).listAccounts)),
-		get("/v1/accounts/{name}", "get-account", "read an account", handle((*Server).getAccount)),
-		get("/v1/accounts/{name}/snapshots", "list-snapshots", "list an account's snapshots", handle((*Server).listSnapshots)),
+		stale(get("/v1/status", "get-status", "read the status", handle((*Server).status))),
+		stale(get("/v1/sites", "list-sites", "list sites", handle((*Server).listSites))),
+		stale(get("/v1/servers", "list-servers", "list servers", handle((*Server).listServers))),
+		stale(get("/v1/policies", "list-policies", "list policies", handle((*Server).listPolicies))),
+		stale(get("/v1/accounts", "list-accounts", "list accounts", handle((*Server).listAccounts))),
+		stale(get("/v1/accounts/{name}", "get-account", "read an account", handle((*Server).getAccount))),
+		stale(get("/v1/accounts/{name}/snapshots", "list-snapshots", "list an account's snapshots", handle((*Server).listSnapshots))),
 		{method: http.MethodPost, path: "/v1/inventory", id: "apply-inventory", summary: "change the inventory", roles: operators,
 			leader: true, repeatable: true, add: handle((*Server).applyInventory)},
 		{method: http.MethodPost, path: "/v1/plans/failover", id: "plan-failover", summary: "see what a failover would do", roles: operators,
@@ -109,11 +125,24 @@ func (s *Server) routes() []route {
 		{method: http.MethodPost, path: "/v1/exports/file", id: "export-state", summary: "read a sealed export of the state", roles: operators,
 			leader: true, repeatable: true, add: handle((*Server).exportState)},
 
+		members,
+		removal,
+		verify,
+		{method: http.MethodPost, path: "/v1/raft/members", id: "join-member", summary: "add a coordinator", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).join)},
+		{method: http.MethodDelete, path: "/v1/raft/members/{name}", id: "remove-member", summary: "remove a coordinator", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).removeMember)},
+		{method: http.MethodPost, path: "/v1/raft/transfer", id: "transfer", summary: "make another coordinator the leader", roles: operators,
+			leader: true, add: handle((*Server).transfer)},
+		{method: http.MethodPost, path: "/v1/raft/snapshot", id: "snapshot-log", summary: "cut the log", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).snapshotLog)},
 		daemon("/v1/agent/sync", "sync-agent", "sync an agent", identity.Agent, handle((*Server).syncAgent)),
 		daemon("/v1/gateway/sync", "sync-gateway", "sync a gateway", identity.Gateway, handle((*Server).syncGateway)),
 		daemon("/v1/worker/sync", "sync-worker", "sync a worker", identity.Worker, handle((*Server).syncWorker)),
 		{method: http.MethodPost, path: "/v1/internal/probe", id: "probe", summary: "fetch a check from this site",
 			roles: []identity.Role{identity.Coordinator}, trusted: true, add: handle((*Server).probe)},
+		{method: http.MethodGet, path: "/v1/internal/members/{name}", id: "acquainted", summary: "ask what is known of a coordinator",
+			roles: []identity.Role{identity.Coordinator}, trusted: true, add: handle((*Server).acquainted)},
 		{method: http.MethodPost, path: "/v1/internal/contacts", id: "tell-contacts", summary: "tell when servers were last heard",
 			roles: []identity.Role{identity.Coordinator}, trusted: true, add: handle((*Server).contacts)},
 	}

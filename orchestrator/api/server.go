@@ -33,15 +33,15 @@ const (
 	shutdownTime = 3 * time.Second
 )
 
-// Config is what a Server stands on. Only API, Name, Leader, Peers, Tokens and Credentials are required.
+// Config is what a Server stands on. Only API, Name, Leader, Tokens and Credentials are required.
 type Config struct {
 	API orchestrator.API
 	// Name is this coordinator's.
 	Name string
 	// Leader says who leads, as far as this coordinator knows.
 	Leader func() (name string, ok bool)
-	// Peers are the https URLs of all coordinators by name.
-	Peers map[string]string
+	// Peers gives the https URL of a coordinator; empty: not known. They come and go. Nil: there is no other.
+	Peers func(name string) string
 	// Tokens are this coordinator's own view of the API tokens.
 	Tokens      func() []*state.APIToken
 	Credentials *identity.Credentials
@@ -75,6 +75,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Peers == nil {
+		cfg.Peers = func(string) string { return "" }
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now

@@ -48,8 +48,29 @@ type Look struct {
 	Incarnation uint64
 }
 
-// Newest finds the newest export that opens and is whole. Those before it are named, with the reason.
-func Newest(ctx context.Context, from Source, vouch Vouch, identities ...age.Identity) (*Look, error) {
+// Last is the newest manifest that is vouched for, whether its export can be opened or not. Nil: there is none.
+func Last(ctx context.Context, from Source, vouch Vouch) (*Manifest, error) {
+	manifests, err := list(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range manifests {
+		data, err := from.Get(ctx, n+Clear)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("look for exports: %w", ctx.Err())
+		}
+		if err != nil {
+			continue
+		}
+		if m, err := ReadManifest(data); err == nil && m.Name() == n && vouch(m) == nil {
+			return &m, nil
+		}
+	}
+	return nil, nil
+}
+
+// list gives the names of all exports that have a manifest, the newest first.
+func list(ctx context.Context, from Source) ([]string, error) {
 	names, err := from.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look for exports: %w", err)
@@ -62,6 +83,15 @@ func Newest(ctx context.Context, from Source, vouch Vouch, identities ...age.Ide
 	}
 	slices.Sort(manifests)
 	slices.Reverse(manifests)
+	return manifests, nil
+}
+
+// Newest finds the newest export that opens and is whole. Those before it are named, with the reason.
+func Newest(ctx context.Context, from Source, vouch Vouch, identities ...age.Identity) (*Look, error) {
+	manifests, err := list(ctx, from)
+	if err != nil {
+		return nil, err
+	}
 	look := &Look{All: len(manifests)}
 	for _, n := range manifests {
 		found, err := look.open(ctx, from, n, vouch, identities)

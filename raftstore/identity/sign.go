@@ -12,8 +12,8 @@ import (
 )
 
 // Sign signs a message with our certificate's key. What is signed has to begin with what it is, so that it can never be
-// taken for something else. Chain is our certificate and what stands between it and the authority (DER).
-func (c *Credentials) Sign(message []byte) (chain [][]byte, signature []byte, err error) {
+// taken for something else. The chain is our certificate and what stands between it and the authority (DER).
+func (c *Credentials) Sign(message []byte) (signature []byte, chain [][]byte, err error) {
 	pair, err := c.pair()
 	if err != nil {
 		return nil, nil, fmt.Errorf("sign: %w", err)
@@ -27,7 +27,7 @@ func (c *Credentials) Sign(message []byte) (chain [][]byte, signature []byte, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("sign: %w", err)
 	}
-	return pair.Certificate, signature, nil
+	return signature, pair.Certificate, nil
 }
 
 // pair is what we show to a server.

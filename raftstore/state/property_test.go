@@ -104,6 +104,20 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 			return TokenCreateData{Token: APIToken{Name: string(run), SHA256: make([]byte, 32), Role: "support", Expires: epoch.Add(24 * time.Hour)}}
 		},
 		TokenRevoke: func() any { return TokenRevokeData{Name: string(run)} },
+		AuditNote:   func() any { return AuditNoteData{Action: "read snapshots", Account: account} },
+		CertificateRevoke: func() any {
+			return CertificateRevokeData{Role: "agent", Holder: string(server), Serial: rapid.SampledFrom([]string{"", "0a"}).Draw(t, "serial")}
+		},
+		KeyringSet: func() any {
+			return KeyringSetData{Key: Key{ID: string(run), Recipient: "age1x", Sealed: []byte("s"), Recipients: []string{"age1y"}}}
+		},
+		SecretsReseal: func() any {
+			item := ResealItem{Kind: SecretRepository, Account: account, Sealed: SealedWith(string(run), []byte("s"))}
+			if r := v.Repository(account); r != nil {
+				item.Old = Sum(r.SealedPassword)
+			}
+			return SecretsResealData{Items: []ResealItem{item}}
+		},
 	}
 	var names []Name
 	for name := range payloads {

@@ -25,9 +25,10 @@ type Brain struct {
 	Fail       map[string]error // by method: what it answers instead
 	Report     *orchestrator.StatusReport
 	Plan       *orchestrator.Plan
+	Finish     func(r *state.Run) // how a confirmed run ends; nil: well
+	Stuck      bool               // runs do not get through their second step
+	Cluster    Cluster
 	Recovering *orchestrator.RecoveryReport
-	Finish     func(r *state.Run)            // how a confirmed run ends; nil: well
-	Stuck      bool                          // runs do not get through their second step
 	Hook       func(b *Brain, method string) // called under the lock before each answer
 
 	state *state.State

@@ -1,0 +1,76 @@
+package orchestrator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Kinds of alarms that are seen here; package raftstore has its own.
+const (
+	alarmSilent     = "silent" // as the store has it, where that has not seen it yet
+	alarmUnfinished = "unfinished"
+	alarmQuorum     = "quorum"
+	alarmHeld       = "held"
+)
+
+// coordinators are the members as the status shows them.
+func (o *Orchestrator) coordinators(n now, leader string) []CoordinatorStatus {
+	var all []CoordinatorStatus
+	for _, m := range o.membersAt(n) {
+		c := CoordinatorStatus{Name: m.Name, Site: m.Site, Role: "follower", LastContact: m.LastContact}
+		if answered := n.seen.peers[m.Name]; answered.After(c.LastContact) {
+			c.LastContact = answered
+		}
+		switch {
+		case m.Name == leader:
+			c.Role, c.LastContact = "leader", n.at
+		case !m.Votes():
+			c.Role = string(m.Role)
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func (o *Orchestrator) membersAt(n now) []Member {
+	if o.config.Membership == nil {
+		return nil
+	}
+	return o.members(n.view, n.at)
+}
+
+// alarms are what the store raises, and what follows from who answers. Oldest first.
+func (o *Orchestrator) alarms(n now) []Alarm {
+	if o.config.Membership == nil {
+		return nil
+	}
+	all := slices.Clone(o.config.Membership.Alarms())
+	named := map[string]bool{}
+	for _, a := range all {
+		named[a.Member] = true
+	}
+	members := o.membersAt(n)
+	for _, m := range members {
+		switch {
+		case m.Role == RoleUnfinished:
+			all = append(all, Alarm{Kind: alarmUnfinished, Member: m.Name, Message: m.Problem})
+		case !m.Answers && !named[m.Name]:
+			all = append(all, Alarm{Kind: alarmSilent, Member: m.Name, Since: m.LastContact, Message: m.Problem})
+		}
+	}
+	if q := QuorumOf(members); q.Voters > 0 && q.Survives < 1 && q.Voters > 1 {
+		all = append(all, Alarm{Kind: alarmQuorum, Message: q.String()})
+	}
+	if c := n.view.Cluster(); c != nil && c.Held != nil {
+		all = append(all, Alarm{Kind: alarmHeld, Since: c.Held.Since,
+			Message: fmt.Sprintf("the cluster was recovered (%s) and waits for a person: nothing is decided or moved until drp recover resume", c.Held.How)})
+	}
+	slices.SortStableFunc(all, func(a, b Alarm) int {
+		if c := a.Since.Compare(b.Since); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Member, b.Member)
+	})
+	return all
+}
