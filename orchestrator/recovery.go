@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
@@ -219,7 +220,7 @@ func recoveryReport(n now) *RecoveryReport {
 		if as == nil {
 			continue
 		}
-		if !as.At.Before(r.Cluster.Held.Since) { // nothing else makes an assignment in a held cluster
+		if as.Run == "" && as.Restore == nil && !as.At.Before(r.Cluster.Held.Since) { // nothing else makes one in a held cluster
 			r.Adopted = append(r.Adopted, HeldAccount{Account: a.Name, Server: as.Server, Token: as.Token})
 		}
 		if why := n.idle(as); why != "" {
@@ -319,10 +320,44 @@ func (o *Orchestrator) Resume(ctx context.Context, by string, request ResumeRequ
 			return fmt.Errorf("resume: record what is given up: %w", err)
 		}
 	}
+	if err := o.claimIncarnation(ctx, n); err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
 	if _, err := o.propose(ctx, by, state.ClusterResume, state.ClusterResumeData{Incarnation: n.incarnation()}); err != nil {
 		return fmt.Errorf("resume: %w", err)
 	}
 	return nil
+}
+
+// claimIncarnation makes the new incarnation known to the stores before the first token of it is given out: were these
+// coordinators lost again at once, the next recovery would begin a higher one.
+func (o *Orchestrator) claimIncarnation(ctx context.Context, n now) error {
+	cluster := n.view.Cluster()
+	if next := n.incarnation(); next > cluster.Incarnation {
+		again := state.ClusterRecoverData{UUID: cluster.UUID, Incarnation: next, How: cluster.Held.How, Source: cluster.Held.Source}
+		if _, err := o.propose(ctx, o.system(), state.ClusterRecover, again); err != nil {
+			return err
+		}
+	}
+	if o.config.Vault == nil {
+		return nil
+	}
+	view, err := o.View(ctx)
+	if err != nil {
+		return err
+	}
+	results, err := o.exportTo(ctx, view, withStore(view.Sites()))
+	if err != nil {
+		return err
+	}
+	var failed []string
+	for _, r := range results {
+		if r.Error == "" {
+			return nil
+		}
+		failed = append(failed, string(r.Site)+": "+r.Error)
+	}
+	return fmt.Errorf("no site's store took an export of this incarnation, so a next recovery could begin the same one. Bring one site's gateway and store up first (%s): %w", strings.Join(failed, "; "), ErrRefused)
 }
 
 // endRun ends a run and those of its accounts that it has not brought to an end. What it stopped and did not bring back,
