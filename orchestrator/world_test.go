@@ -121,8 +121,8 @@ func (w *world) sync(s state.ServerName) {
 	}
 	for a, token := range w.running[s] { // first contact ends what is stale
 		now := w.view().Assignment(a)
-		if w.wrong[copyOf{s, a, token}] && now.Token.Less(token) {
-			continue // given up at a recovery, and nobody knows of its token
+		if w.wrong[copyOf{s, a, token}] && !token.Less(now.Token) {
+			continue // given up at a recovery: it goes on until the account is given away again
 		}
 		if now.Server != s || now.Token != token {
 			panic(fmt.Sprintf("server %s still runs %s under %s after its contact; it is %s on %s now", s, a, token, now.Token, now.Server))
