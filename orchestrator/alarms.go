@@ -66,6 +66,7 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 		all = append(all, Alarm{Kind: alarmHeld, Since: c.Held.Since,
 			Message: fmt.Sprintf("the cluster was recovered (%s) and waits for a person: nothing is decided or moved until drp recover resume", c.Held.How)})
 	}
+	all = append(all, o.exportAlarms(n)...)
 	slices.SortStableFunc(all, func(a, b Alarm) int {
 		if c := a.Since.Compare(b.Since); c != 0 {
 			return c

@@ -25,8 +25,38 @@ const (
 	exportWithin  = 2 * time.Minute // at one site
 )
 
-// ExportAlarm is the age of a site's newest export from which on somebody should look.
-const ExportAlarm = 2 * time.Hour
+// An export that is older than this wants somebody to look. A new leader has a while to learn what there is.
+const (
+	exportAlarm = 2 * time.Hour
+	exportGrace = 5 * time.Minute
+)
+
+const alarmExport = "export"
+
+// exportAlarms are for sites whose store has no export of these hours.
+func (o *Orchestrator) exportAlarms(n now) []Alarm {
+	if o.config.Vault == nil {
+		return nil
+	}
+	var all []Alarm
+	for _, s := range withStore(n.view.Sites()) {
+		e := o.exports.at(s)
+		a := Alarm{Kind: alarmExport, Since: e.At}
+		switch {
+		case e.At.IsZero() && n.at.Sub(n.since) > exportGrace:
+			a.Message = fmt.Sprintf("there is no export of the state in the store of site %s", s.Name)
+		case !e.At.IsZero() && n.at.Sub(e.At) > exportAlarm:
+			a.Message = fmt.Sprintf("the newest export of the state in the store of site %s is %s old", s.Name, n.at.Sub(e.At).Round(time.Minute))
+		default:
+			continue
+		}
+		if e.Error != "" {
+			a.Message += ": " + e.Error
+		}
+		all = append(all, a)
+	}
+	return all
+}
 
 // ExportOptions are to whom exports are sealed, and who vouches for them.
 type ExportOptions struct {

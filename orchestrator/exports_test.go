@@ -128,6 +128,13 @@ func TestExports_eachHour(t *testing.T) {
 	if got := o.exports.at(c.view().Site("par2")); got.Error == "" || got.At.IsZero() {
 		t.Errorf("got %+v, want why the newest attempt failed, and the export before", got)
 	}
+	if alarms := o.exportAlarms(c.now()); len(alarms) != 0 {
+		t.Errorf("got alarms %+v an hour after the newest export", alarms)
+	}
+	c.at = c.at.Add(time.Hour)
+	if alarms := o.exportAlarms(c.now()); len(alarms) != 1 || !strings.Contains(alarms[0].Message, "site par2 is 2h1m0s old: no gateway answers") {
+		t.Errorf("got alarms %+v, want par2's exports", alarms)
+	}
 	v.down["par2"] = false
 	c.at = c.at.Add(time.Minute)
 	look()

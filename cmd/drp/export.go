@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -115,20 +114,17 @@ func (c serverConfig) exports(view func() *state.View, credentials *identity.Cre
 	}
 }
 
-// exportAge says how old each site's newest export is, and what of that needs a look.
-func exportAge(at time.Time, e *orchestrator.SiteExport) (age string, alarm bool) {
+// exportAge says how old the newest export in a site's store is.
+func exportAge(at time.Time, e *orchestrator.SiteExport) string {
+	text := "-"
 	switch {
 	case e == nil:
-		return "", false
-	case e.At.IsZero():
-		return strings.TrimSpace("none " + mark(e)), true
+		return ""
+	case !e.At.IsZero():
+		text = short(at.Sub(e.At).Round(time.Second)) + " old"
 	}
-	return short(at.Sub(e.At).Round(time.Second)) + " old" + mark(e), at.Sub(e.At) > orchestrator.ExportAlarm
-}
-
-func mark(e *orchestrator.SiteExport) string {
 	if e.Error != "" {
-		return " (failing)"
+		text += ", failing"
 	}
-	return ""
+	return text
 }

@@ -52,9 +52,6 @@ func printStatus(w io.Writer, r *orchestrator.StatusReport, all bool) {
 		cluster = r.Cluster.UUID
 	}
 	fmt.Fprintf(w, "cluster %s, leader %s, %s\n\n", clean(cluster), clean(or(r.Leader)), localTime(r.At))
-	if r.Cluster != nil && r.Cluster.Held != nil {
-		fmt.Fprintf(w, "! The cluster was recovered (%s) and does nothing before a person says so: drp recover status\n\n", clean(r.Cluster.Held.Source))
-	}
 	t := newTable("COORDINATOR", "SITE", "ROLE", "HEARD")
 	for _, c := range r.Coordinators {
 		t.add(c.Name, string(c.Site), c.Role, ago(r.At, c.LastContact))
@@ -63,22 +60,14 @@ func printStatus(w io.Writer, r *orchestrator.StatusReport, all bool) {
 
 	fmt.Fprintln(w)
 	t = newTable("SITE", "GATEWAY", "WORKER", "EXPORT")
-	var alarms []string
 	for _, s := range r.Sites {
 		if s.Witness {
 			t.add(string(s.Site), "(witness)", "", "")
 			continue
 		}
-		age, alarm := exportAge(r.At, s.Export)
-		if alarm {
-			alarms = append(alarms, fmt.Sprintf("site %s: export of the state: %s %s", s.Site, age, s.Export.Error))
-		}
-		t.add(string(s.Site), ago(r.At, s.GatewaySeen), ago(r.At, s.WorkerSeen), age)
+		t.add(string(s.Site), ago(r.At, s.GatewaySeen), ago(r.At, s.WorkerSeen), exportAge(r.At, s.Export))
 	}
 	t.print(w)
-	for _, a := range alarms {
-		fmt.Fprintf(w, "! %s\n", clean(a))
-	}
 
 	fmt.Fprintln(w)
 	t = newTable("SERVER", "SITE", "STATUS", "HEARD", "ACCOUNTS", "MEMORY", "DISK")
