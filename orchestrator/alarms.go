@@ -12,6 +12,7 @@ const (
 	alarmUnfinished = "unfinished"
 	alarmQuorum     = "quorum"
 	alarmHeld       = "held"
+	alarmSecrets    = "secrets"
 )
 
 // coordinators are the members as the status shows them.
@@ -67,6 +68,9 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 			Message: fmt.Sprintf("the cluster was recovered (%s) and waits for a person: nothing is decided or moved until drp recover resume", c.Held.How)})
 	}
 	all = append(all, o.exportAlarms(n)...)
+	if why := o.SecretsTrouble(); why != "" {
+		all = append(all, Alarm{Kind: alarmSecrets, Member: o.config.Name, Message: why})
+	}
 	slices.SortStableFunc(all, func(a, b Alarm) int {
 		if c := a.Since.Compare(b.Since); c != 0 {
 			return c

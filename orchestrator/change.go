@@ -142,6 +142,9 @@ func (o *Orchestrator) RemoveMember(ctx context.Context, by, name, planHash stri
 	case plan.Role == RoleLeader:
 		return o.stepAside(ctx, name)
 	default:
+		if why := removalLoses(view, withoutMember(members, name)); why != "" {
+			return fmt.Errorf("remove %s: %s: %w", name, why, ErrRefused)
+		}
 		if err := o.note(ctx, by, "remove coordinator", name, plan.After.String()); err != nil {
 			return fmt.Errorf("remove %s: %w", name, err)
 		}
@@ -156,6 +159,17 @@ func (o *Orchestrator) RemoveMember(ctx context.Context, by, name, planHash stri
 		return fmt.Errorf("remove %s: it is no member any more; remove its record: %w", name, err)
 	}
 	return nil
+}
+
+// withoutMember are the names of those that Raft's configuration has beside one.
+func withoutMember(members []Member, name string) []string {
+	var names []string
+	for _, m := range members {
+		if m.Name != name && m.Role != RoleUnfinished {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 func (o *Orchestrator) stepAside(ctx context.Context, name string) error {

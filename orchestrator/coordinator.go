@@ -13,12 +13,12 @@ import (
 // Orchestrator is one coordinator's brain. It implements API; what only the leader may answer it refuses elsewhere
 // with ErrNotLeader.
 type Orchestrator struct {
-	config    Config
-	log       *slog.Logger
-	observed  *observed
-	exports   exports
-	asked     sync.Map // probeKey → true while a probe is under way
-	passwords sync.Map // sealed → opened; opening costs a tenth of a millisecond, and desired is made often
+	config   Config
+	log      *slog.Logger
+	observed *observed
+	exports  exports
+	asked    sync.Map // probeKey → true while a probe is under way
+	secrets  secrets
 
 	mu    sync.Mutex
 	since time.Time // when this coordinator began to lead; zero: it does not
@@ -58,19 +58,6 @@ func (o *Orchestrator) leading() (time.Time, error) {
 
 func (o *Orchestrator) system() string { return "coordinator/" + o.config.Name }
 
-func (o *Orchestrator) open(r *state.Repository) (string, bool) {
-	if p, ok := o.passwords.Load(string(r.SealedPassword)); ok {
-		return p.(string), true
-	}
-	plain, err := o.config.Sealer.Open(r.SealedPassword)
-	if err != nil {
-		o.log.Error("open repository password", "account", r.Account, "error", err)
-		return "", false
-	}
-	o.passwords.Store(string(r.SealedPassword), string(plain))
-	return string(plain), true
-}
-
 // View is linearizable.
 func (o *Orchestrator) View(ctx context.Context) (*state.View, error) {
 	if _, err := o.leading(); err != nil {
@@ -91,7 +78,7 @@ func (o *Orchestrator) AgentSync(ctx context.Context, r wire.AgentReport) (wire.
 	}
 	o.observed.agent(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.AgentDesired, uint64, error) {
-		d, err := agentDesired(v, &r, o.open)
+		d, err := agentDesired(v, &r, o.opener())
 		return d, d.Revision, err
 	})
 }
@@ -115,7 +102,7 @@ func (o *Orchestrator) WorkerSync(ctx context.Context, r wire.WorkerReport) (wir
 	}
 	o.observed.worker(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.WorkerDesired, uint64, error) {
-		d := workerDesired(v, r.Site, o.open)
+		d := workerDesired(v, r.Site, o.opener())
 		return d, d.Revision, nil
 	})
 }
@@ -151,8 +138,12 @@ func poll[T any](ctx context.Context, o *Orchestrator, wait time.Duration, have 
 	}
 }
 
-// SetContacts takes over what the leader knows, for the day when this coordinator leads.
-func (o *Orchestrator) SetContacts(c wire.Contacts) { o.observed.heard(c) }
+// SetContacts takes over what the leader knows, for the day when this coordinator leads. It answers with what the leader
+// has to know of this one.
+func (o *Orchestrator) SetContacts(c wire.Contacts) wire.Introduction {
+	o.observed.heard(c)
+	return o.introduce()
+}
 
 // Probe fetches a check from this coordinator's site.
 func (o *Orchestrator) Probe(ctx context.Context, p wire.Probe) wire.ProbeResult {

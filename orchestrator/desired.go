@@ -11,9 +11,30 @@ import (
 	"drp/raftstore/state"
 )
 
-// opener unseals the password of an account's repository. One that cannot be opened is reported by it, and is a fault of
-// that account alone: all others of the server or site go on.
-type opener func(*state.Repository) (password string, ok bool)
+// opener unseals the password of an account's repository, and the environment of a service. One that cannot be opened is
+// reported by it, and is a fault of that account alone: all others of the server or site go on.
+type opener struct {
+	password    func(*state.Repository) (password string, ok bool)
+	environment func(*state.Account, *state.Service) (environment map[string]string, ok bool)
+}
+
+// account is what a server gets of an account: its environments in clear when it is to run, and none otherwise.
+func (open opener) account(a *state.Account, run bool) (state.Account, bool) {
+	given := *a // rows are shared
+	given.Services = make([]state.Service, len(a.Services))
+	for i, s := range a.Services {
+		var environment map[string]string
+		if run {
+			var ok bool
+			if environment, ok = open.environment(a, &s); !ok {
+				return state.Account{}, false
+			}
+		}
+		s.Environment, s.SealedEnvironment, s.Variables = environment, nil, nil
+		given.Services[i] = s
+	}
+	return given, true
+}
 
 // agentDesired is what one server should hold. What it reports and should not hold is named too: an account that is
 // not named is left as it is.
@@ -35,7 +56,11 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 			continue // taken out of the inventory: left as it is
 		}
 		named[a.Account] = true
-		want := wire.DesiredAccount{Account: *account, Token: a.Token, Run: !a.Stop && a.Fenced == nil, New: a.ReadyAt.IsZero()}
+		want := wire.DesiredAccount{Token: a.Token, Run: !a.Stop && a.Fenced == nil, New: a.ReadyAt.IsZero()}
+		var ok bool
+		if want.Account, ok = open.account(account, want.Run); !ok {
+			continue // left as it is: with another environment than its own it would be started again
+		}
 		if want.Run && want.New && a.Restore != nil {
 			want.Restore = &a.Restore.Snapshot
 			if access, ok := repositoryAccess(v, a, open); ok { // else the agent says what it lacks
@@ -50,7 +75,8 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 			continue
 		}
 		named[o.Account] = true
-		d.Accounts = append(d.Accounts, wire.DesiredAccount{Account: *account, Token: a.Token, SetAside: true})
+		aside, _ := open.account(account, false)
+		d.Accounts = append(d.Accounts, wire.DesiredAccount{Account: aside, Token: a.Token, SetAside: true})
 	}
 	for _, t := range v.TasksOn(server.Name) {
 		a := v.Assignment(t.Account)
@@ -80,7 +106,7 @@ func repositoryAccess(v *state.View, a *state.Assignment, open opener) (wire.Rep
 	if repo == nil || server == nil {
 		return wire.RepositoryAccess{}, false
 	}
-	password, ok := open(repo)
+	password, ok := open.password(repo)
 	if !ok {
 		return wire.RepositoryAccess{}, false
 	}
@@ -125,7 +151,7 @@ func workerDesired(v *state.View, site state.SiteName, open opener) wire.WorkerD
 			continue
 		}
 		if repo.Home.Site == site && repo.InitialisedAt.IsZero() {
-			if password, ok := open(repo); ok {
+			if password, ok := open.password(repo); ok {
 				d.Initial = append(d.Initial, wire.InitialJob{Account: repo.Account, Home: repo.Home, Password: password})
 			}
 		}

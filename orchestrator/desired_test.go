@@ -9,7 +9,10 @@ import (
 	"drp/raftstore/state"
 )
 
-func opened(*state.Repository) (string, bool) { return "secret", true }
+var opened = opener{
+	password:    func(*state.Repository) (string, bool) { return "secret", true },
+	environment: func(_ *state.Account, s *state.Service) (map[string]string, bool) { return s.Environment, true },
+}
 
 func (p *platform) desired(server state.ServerName) wire.AgentDesired {
 	p.t.Helper()

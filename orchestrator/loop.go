@@ -42,14 +42,15 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 	defer o.log.Info("no longer leading")
 	t := &term{Orchestrator: o, probes: make(chan struct{}, probesAtOnce)}
 	defer t.probing.Wait()
+	t.probing.Go(func() { o.keepSecrets(ctx) })
 	told := time.Time{}
 	for ctx.Err() == nil {
 		changed, reported := o.config.Store.Changed(), o.observed.next()
 		n := o.now(since)
 		if n.at.Sub(told) >= tellEvery {
 			told = n.at
-			go o.config.Peers.TellContacts(ctx, wire.Contacts{Last: n.seen.contacts}, func(name string) {
-				o.observed.coordinator(name, o.config.Clock())
+			go o.config.Peers.TellContacts(ctx, wire.Contacts{Last: n.seen.contacts}, func(name string, said wire.Introduction) {
+				o.observed.coordinator(name, said, o.config.Clock())
 			})
 		}
 		t.carryOut(ctx, n, decide(n))
@@ -163,12 +164,13 @@ func (o *Orchestrator) proposeAs(ctx context.Context, id, by string, name state.
 func (o *Orchestrator) createRepository(ctx context.Context, a createRepository) {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails: crypto/rand ends the program instead
-	sealed, err := o.config.Sealer.Seal([]byte(base64.RawURLEncoding.EncodeToString(secret)))
-	if err != nil {
-		o.log.Error("seal repository password", "account", a.account, "error", err)
-		return
+	err := o.proposeSealed(ctx, []byte(base64.RawURLEncoding.EncodeToString(secret)), func(ctx context.Context, sealed []byte) error {
+		_, _ = o.report(ctx, state.RepositoryCreate, state.RepositoryCreateData{Account: a.account, Site: a.site, SealedPassword: sealed})
+		return nil
+	})
+	if err != nil { // asked again at each look; why is logged once by whoever looks after the keyring
+		o.log.Debug("seal repository password", "account", a.account, "error", err)
 	}
-	_, _ = o.report(ctx, state.RepositoryCreate, state.RepositoryCreateData{Account: a.account, Site: a.site, SealedPassword: sealed})
 }
 
 // startProbe asks once at a time for each check. A failed one is asked again at the next look.

@@ -22,8 +22,8 @@ type noPeers struct{}
 func (noPeers) Probe(context.Context, state.SiteName, wire.Probe) (wire.ProbeResult, error) {
 	return wire.ProbeResult{}, errors.New("nobody there")
 }
-func (noPeers) TellContacts(context.Context, wire.Contacts, func(string)) {}
-func (noPeers) Sites() []state.SiteName                                   { return nil }
+func (noPeers) TellContacts(context.Context, wire.Contacts, func(string, wire.Introduction)) {}
+func (noPeers) Sites() []state.SiteName                                                      { return nil }
 
 // council is a cluster of coordinators that does at once what it is told, and the store of one of them.
 type council struct {

@@ -23,8 +23,9 @@ type observed struct {
 	reports  map[state.ServerName]*wire.AgentReport // replaced whole, never changed
 	gateways map[state.SiteName]time.Time
 	workers  map[state.SiteName]time.Time
-	peers    map[string]time.Time       // the other coordinators, by name
-	passes   map[string]wire.PassReport // by the worker's id
+	peers    map[string]time.Time         // the other coordinators, by name
+	said     map[string]wire.Introduction // what they said of themselves
+	passes   map[string]wire.PassReport   // by the worker's id
 	ready    map[wire.Initialised]bool
 	probes   map[probeKey]wire.ProbeResult
 	changed  chan struct{} // closed at the next report that differs
@@ -50,6 +51,7 @@ func (o *observed) reset() {
 	o.gateways = map[state.SiteName]time.Time{}
 	o.workers = map[state.SiteName]time.Time{}
 	o.peers = map[string]time.Time{}
+	o.said = map[string]wire.Introduction{}
 	o.passes = map[string]wire.PassReport{}
 	o.ready = map[wire.Initialised]bool{}
 	o.probes = map[probeKey]wire.ProbeResult{}
@@ -69,10 +71,18 @@ func (o *observed) gateway(site state.SiteName, now time.Time) {
 	o.gateways[site] = now
 }
 
-func (o *observed) coordinator(name string, now time.Time) {
+func (o *observed) coordinator(name string, said wire.Introduction, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.peers[name] = now
+	o.said[name] = said
+}
+
+// introductions are what the other coordinators said of themselves to this leader.
+func (o *observed) introductions() map[string]wire.Introduction {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.said)
 }
 
 func (o *observed) worker(r wire.WorkerReport, now time.Time) {

@@ -33,19 +33,13 @@ type Store interface {
 	Changed() <-chan struct{}
 }
 
-// Sealer seals secrets to every coordinator and the offline recipients, and opens them here.
-type Sealer interface {
-	Seal(plain []byte) ([]byte, error)
-	Open(sealed []byte) ([]byte, error)
-}
-
 // Peers is how the leader reaches the other coordinators.
 type Peers interface {
 	// Probe fetches a check from the given site's coordinator.
 	Probe(ctx context.Context, from state.SiteName, p wire.Probe) (wire.ProbeResult, error)
 	// TellContacts tells every other coordinator when servers were last heard. Best effort: heard is called with the name
-	// of each that took it, from any goroutine.
-	TellContacts(ctx context.Context, c wire.Contacts, heard func(name string))
+	// of each that took it and what it said of itself, from any goroutine.
+	TellContacts(ctx context.Context, c wire.Contacts, heard func(name string, said wire.Introduction))
 	// Sites are those that have a coordinator.
 	Sites() []state.SiteName
 }
@@ -59,6 +53,7 @@ type Config struct {
 	Store        Store
 	Membership   Membership
 	Sealer       Sealer
+	Recipients   []string // of the configuration file: the coordinators' and the operators' offline ones
 	Peers        Peers
 	Vault        Vault         // nil: nothing is exported
 	Exports      ExportOptions // to whom, and signed by whom
@@ -162,5 +157,5 @@ type API interface {
 	Recovery
 
 	Probe(ctx context.Context, p wire.Probe) wire.ProbeResult // any coordinator, from its own site
-	SetContacts(c wire.Contacts)                              // any coordinator
+	SetContacts(c wire.Contacts) wire.Introduction            // any coordinator
 }

@@ -23,6 +23,9 @@ const accountsPerCommand = 64
 
 // Apply takes inventory files whole or not at all. The files themselves come here, so that every fault has its place.
 func (o *Orchestrator) Apply(ctx context.Context, by, id string, files []inventory.File, dryRun bool) ([]string, error) {
+	// From here on nothing is sealed anew: what is compared with the state is what is committed.
+	o.secrets.committing.RLock()
+	defer o.secrets.committing.RUnlock()
 	view, err := o.View(ctx)
 	if err != nil {
 		return nil, err
@@ -36,6 +39,9 @@ func (o *Orchestrator) Apply(ctx context.Context, by, id string, files []invento
 		return nil, err
 	}
 	if err := inventory.Allocate(doc, known); err != nil {
+		return nil, err
+	}
+	if err := o.sealEnvironments(view, doc.Data.Accounts); err != nil {
 		return nil, err
 	}
 	if id == "" {

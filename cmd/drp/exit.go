@@ -65,6 +65,7 @@ func exitCode(err error) int {
 		{orchestrator.ErrNotLeader, codeUnreachable},
 		{api.ErrNoLeader, codeUnreachable},
 		{api.ErrUnreachable, codeUnreachable},
+		{orchestrator.ErrNotSealed, codeUnreachable},
 		{api.ErrUnauthenticated, codeRefused},
 		{api.ErrForbidden, codeRefused},
 		{orchestrator.ErrRefused, codeRefused},

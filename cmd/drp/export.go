@@ -97,11 +97,16 @@ func writeNew(path string, data []byte) error {
 	return nil
 }
 
-// exports are this coordinator's: sealed to the recipients of its configuration and to the members that the state names.
+// exports are this coordinator's. They are sealed to whoever opens the state's secrets: the coordinators that are members
+// now and the offline recipients, and not one that was removed. Before there is a key of the keyring, the configuration
+// file says who that is.
 func (c serverConfig) exports(view func() *state.View, credentials *identity.Credentials) orchestrator.ExportOptions {
 	return orchestrator.ExportOptions{
 		Sign: credentials.Sign,
 		Recipients: func() []string {
+			if keys := view().Keys(); len(keys) > 0 {
+				return keys[0].Recipients
+			}
 			list := slices.Clone(c.Recipients)
 			for _, m := range view().Members() {
 				if m.Recipient != "" {

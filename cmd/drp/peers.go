@@ -96,21 +96,22 @@ func (p *peers) Probe(ctx context.Context, from state.SiteName, ask wire.Probe) 
 }
 
 // TellContacts implements orchestrator.Peers.
-func (p *peers) TellContacts(ctx context.Context, contacts wire.Contacts, heard func(name string)) {
+func (p *peers) TellContacts(ctx context.Context, contacts wire.Contacts, heard func(name string, said wire.Introduction)) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	var group sync.WaitGroup
 	for _, c := range p.others() {
 		group.Go(func() {
+			var said wire.Introduction
 			client, err := p.client(c.API)
 			if err == nil {
-				err = client.TellContacts(ctx, contacts)
+				said, err = client.TellContacts(ctx, contacts)
 			}
 			if err != nil {
 				p.log.Debug("tell contacts", "coordinator", c.Name, "error", err)
 				return
 			}
-			heard(c.Name)
+			heard(c.Name, said)
 		})
 	}
 	group.Wait()

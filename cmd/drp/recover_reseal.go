@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"time"
 
 	"filippo.io/age"
@@ -15,46 +13,73 @@ import (
 )
 
 // reseal sees to it that this coordinator opens every secret of a recovered state, with the offline key where its own does
-// not: the state that is about to be seeded is changed by commands, which are in its audit trail.
+// not: the state that is about to be seeded is changed by commands, which are in its audit trail. It returns how many
+// secrets are sealed anew.
 func (r *clusterRecovery) reseal(s *state.State, offline []age.Identity, who identity.Identity) (int, error) {
-	sealer, err := sealing.Load(r.server.AgeIdentity, r.server.Recipients)
+	own, err := sealing.ReadIdentity(r.server.AgeIdentity)
 	if err != nil {
 		return 0, err
 	}
 	v := s.View()
-	var items []state.ResealItem
-	for _, repo := range v.Repositories() {
-		if _, err := sealer.Open(repo.SealedPassword); err == nil {
-			continue
-		}
-		plain, err := openWith(repo.SealedPassword, offline)
-		if err != nil {
-			return 0, fmt.Errorf("open the repository's password of account %s: neither this coordinator's key nor the offline one does: %w", repo.Account, err)
-		}
-		sealed, err := sealer.Seal(plain)
-		if err != nil {
-			return 0, err
-		}
-		items = append(items, state.ResealItem{Kind: state.SecretRepository, Account: repo.Account, Old: state.Sum(repo.SealedPassword), Sealed: sealed})
-	}
-	if len(items) == 0 {
+	if opensAll(v, own) {
 		return 0, nil
 	}
-	command := state.NewCommand(state.SecretsReseal, uuid.NewString(), time.Now(), who.String(), state.SecretsResealData{Items: items})
-	result, err := s.Apply(v.Index()+1, command)
-	if err == nil {
-		err = result.Err
+	any := sealing.AnyOf(append([]age.Identity{own}, offline...)...)
+	opener, err := sealing.OpenKeyring(any, v.Keys())
+	if err != nil {
+		return 0, fmt.Errorf("open the secrets with the offline key: %w", err)
 	}
+	mine := own.Recipient().String()
+	steps, err := sealing.Exchange(v, opener, []string{mine}, r.offlineRecipients(v, offline, mine), time.Now())
 	if err != nil {
 		return 0, fmt.Errorf("seal secrets again: %w", err)
 	}
-	return len(items), nil
+	for _, step := range steps {
+		result, err := s.Apply(s.View().Index()+1, state.NewCommand(step.Name, uuid.NewString(), time.Now(), who.String(), step.Payload))
+		if err == nil {
+			err = result.Err
+		}
+		if err != nil {
+			return 0, fmt.Errorf("seal secrets again: %w", err)
+		}
+	}
+	count := 0
+	for range sealing.Secrets(s.View()) {
+		count++
+	}
+	return count, nil
 }
 
-func openWith(sealed []byte, identities []age.Identity) ([]byte, error) {
-	plain, err := age.Decrypt(bytes.NewReader(sealed), identities...)
-	if err != nil {
-		return nil, err
+// opensAll reports whether one identity opens every secret.
+func opensAll(v *state.View, own age.Identity) bool {
+	opener, err := sealing.OpenKeyring(own, v.Keys())
+	if err != nil || len(opener.Closed()) > 0 {
+		return false
 	}
-	return io.ReadAll(plain)
+	for secret := range sealing.Secrets(v) {
+		if _, err := opener.Open(secret.Sealed); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// offlineRecipients are those that the state's present key names, and the keys that are in use here. A state from before
+// there were keys leaves only the configuration file to say it.
+func (r *clusterRecovery) offlineRecipients(v *state.View, offline []age.Identity, mine string) []string {
+	var list []string
+	for _, i := range offline {
+		if x, ok := i.(*age.X25519Identity); ok {
+			list = append(list, x.Recipient().String())
+		}
+	}
+	if keys := v.Keys(); len(keys) > 0 {
+		return append(list, keys[0].Offline...)
+	}
+	for _, c := range r.server.Recipients {
+		if c != mine {
+			list = append(list, c)
+		}
+	}
+	return list
 }

@@ -15,6 +15,7 @@ import (
 	"filippo.io/age"
 
 	"drp/orchestrator/export"
+	"drp/orchestrator/sealing"
 	"drp/raftstore"
 	"drp/raftstore/identity"
 	"drp/raftstore/state"
@@ -210,7 +211,11 @@ func TestRecoverCluster_fromFile(t *testing.T) {
 		t.Errorf("got %+v, want it held in incarnation 2", c)
 	}
 	for _, a := range w.accounts {
-		plain, err := openWith(v.Repository(a).SealedPassword, []age.Identity{w.own})
+		opener, err := sealing.OpenKeyring(w.own, v.Keys())
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := opener.Open(v.Repository(a).SealedPassword)
 		if err != nil || string(plain) != "password of "+string(a) {
 			t.Errorf("account %s: got %q (%v), want its password opened with the new coordinator's key", a, plain, err)
 		}

@@ -36,6 +36,8 @@ type peerConfig struct {
 	Site string `yaml:"site"`
 	Raft string `yaml:"raft"`
 	API  string `yaml:"api"`
+	// Recipient is its age recipient. With that of each peer the rest of Recipients is known to be the offline ones.
+	Recipient string `yaml:"recipient"`
 }
 
 func newServerCommand() *cobra.Command {
@@ -49,12 +51,18 @@ func runServer(ctx context.Context, path string) error {
 	if err := readConfig(path, &c); err != nil {
 		return err
 	}
-	log := newLogger()
-	credentials, err := identity.Load(c.Certificates)
+	keyring, err := sealing.Load(c.AgeIdentity)
 	if err != nil {
 		return err
 	}
-	sealer, err := sealing.Load(c.AgeIdentity, c.Recipients)
+	if _, err := sealing.ParseRecipients(c.Recipients); err != nil {
+		return err
+	}
+	return runCoordinator(ctx, c, keyring, newLogger())
+}
+
+func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Sealer, log *slog.Logger) error {
+	credentials, err := identity.Load(c.Certificates)
 	if err != nil {
 		return err
 	}
@@ -64,6 +72,7 @@ func runServer(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	keyring = followed{keyring, func() []*state.Key { return store.View().Keys() }}
 	where := directory{configured: c.Peers, view: store.View, members: memberNames(store)}
 	peers, err := newPeers(c, where, credentials, log)
 	if err != nil {
@@ -71,7 +80,7 @@ func runServer(ctx context.Context, path string) error {
 	}
 	brain := orchestrator.New(orchestrator.Config{
 		Name: c.Name, Cluster: credentials.Identity().Cluster, Site: state.SiteName(c.Site), Coordinators: c.members(),
-		Store: leaderStore{store}, Membership: membership{store}, Sealer: sealer, Peers: peers, Logger: log,
+		Store: leaderStore{store}, Membership: membership{store}, Sealer: keyring, Recipients: c.Recipients, Peers: peers, Logger: log,
 		Vault: newVault(store.View, credentials), Exports: c.exports(store.View, credentials),
 	})
 	peers.self = brain
@@ -121,7 +130,7 @@ func (c serverConfig) store(credentials *identity.Credentials, log *slog.Logger,
 func (c serverConfig) members() []state.Member {
 	var members []state.Member
 	for _, p := range c.Peers {
-		members = append(members, state.Member{Name: p.Name, Site: state.SiteName(p.Site), Raft: p.Raft, API: p.API})
+		members = append(members, state.Member{Name: p.Name, Site: state.SiteName(p.Site), Raft: p.Raft, API: p.API, Recipient: p.Recipient})
 	}
 	return members
 }

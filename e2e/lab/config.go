@@ -124,10 +124,11 @@ type (
 		Authority   string `yaml:"authority"`
 	}
 	peer struct {
-		Name string `yaml:"name"`
-		Site string `yaml:"site"`
-		Raft string `yaml:"raft"`
-		API  string `yaml:"api"`
+		Name      string `yaml:"name"`
+		Site      string `yaml:"site"`
+		Raft      string `yaml:"raft"`
+		API       string `yaml:"api"`
+		Recipient string `yaml:"recipient"`
 	}
 	storeConfig struct {
 		Endpoint    string `yaml:"endpoint"`
@@ -175,7 +176,8 @@ func (t *topology) configureCoordinator(w *writer, s *secrets, h Host) {
 	w.file("age.key", []byte(s.identities[h.Name].String()+"\n"), 0o600)
 	var peers []peer
 	for _, c := range t.withRole(Coordinator) {
-		peers = append(peers, peer{Name: c.Name, Site: c.Site, Raft: at(c, raftPort), API: "https://" + at(c, apiPort)})
+		peers = append(peers, peer{Name: c.Name, Site: c.Site, Raft: at(c, raftPort), API: "https://" + at(c, apiPort),
+			Recipient: s.identities[c.Name].Recipient().String()})
 	}
 	w.yaml("server.yaml", struct {
 		Name         string    `yaml:"name"`

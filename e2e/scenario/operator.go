@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -101,22 +102,37 @@ func (p *Platform) Passwords(ctx context.Context, accounts []state.Account) (map
 	passwords := map[string]string{}
 	for _, a := range accounts {
 		var detail struct {
+			SealedKey      []byte `json:"sealed_key"`
 			SealedPassword []byte `json:"sealed_password"`
 		}
 		if err := p.decode(ctx, &detail, "get", "accounts", string(a.Name), "--json"); err != nil {
 			return nil, err
 		}
-		r, err := age.Decrypt(bytes.NewReader(detail.SealedPassword), identities...)
+		password, err := openByHand(detail.SealedKey, detail.SealedPassword, identities)
 		if err != nil {
 			return nil, fmt.Errorf("open the password of %s with the offline key: %w", a.Name, err)
 		}
-		var plain bytes.Buffer
-		if _, err := plain.ReadFrom(r); err != nil {
-			return nil, err
-		}
-		passwords[string(a.Name)] = plain.String()
+		passwords[string(a.Name)] = password
 	}
 	return passwords, nil
+}
+
+// openByHand does what age does when a person calls it twice: the key first, and with it what lies behind the first line.
+func openByHand(sealedKey, sealed []byte, identities []age.Identity) (string, error) {
+	key, err := age.Decrypt(bytes.NewReader(sealedKey), identities...)
+	if err != nil {
+		return "", fmt.Errorf("open the key: %w", err)
+	}
+	if identities, err = age.ParseIdentities(key); err != nil {
+		return "", err
+	}
+	_, body, _ := bytes.Cut(sealed, []byte("\n"))
+	secret, err := age.Decrypt(bytes.NewReader(body), identities...)
+	if err != nil {
+		return "", err
+	}
+	plain, err := io.ReadAll(secret)
+	return string(plain), err
 }
 
 // ReadTree reads all files below a folder, by their path in it.

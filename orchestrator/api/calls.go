@@ -167,9 +167,12 @@ func (c *Client) Probe(ctx context.Context, p wire.Probe) (wire.ProbeResult, err
 	return exchange[wire.ProbeResult](ctx, c, "/v1/internal/probe", p, p.Timeout)
 }
 
-// TellContacts tells a coordinator, with a coordinator's certificate, when servers were last heard.
-func (c *Client) TellContacts(ctx context.Context, contacts wire.Contacts) error {
-	return c.do(ctx, post("/v1/internal/contacts", contacts, nil))
+// TellContacts tells a coordinator, with a coordinator's certificate, when servers were last heard. It answers with what
+// it says of itself; an older one says nothing.
+func (c *Client) TellContacts(ctx context.Context, contacts wire.Contacts) (wire.Introduction, error) {
+	var said wire.Introduction
+	err := c.do(ctx, post("/v1/internal/contacts", contacts, &said))
+	return said, err
 }
 
 func rows[T any](ctx context.Context, c *Client, path string) ([]*T, error) {

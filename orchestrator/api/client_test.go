@@ -202,8 +202,9 @@ func TestClient_Daemons(t *testing.T) {
 	if err != nil || !result.OK {
 		t.Errorf("probe: got %v, %v", result, err)
 	}
-	if err := peer.TellContacts(ctx, wire.Contacts{Last: map[state.ServerName]time.Time{"par1-s1": apitest.Start}}); err != nil {
-		t.Error(err)
+	said, err := peer.TellContacts(ctx, wire.Contacts{Last: map[state.ServerName]time.Time{"par1-s1": apitest.Start}})
+	if err != nil || said.Recipient != "age1fake" {
+		t.Errorf("contacts: got %v, %v, want the other to introduce itself", said, err)
 	}
 	if got, want := r.nodes[1].brain.Calls(), []string{"SetContacts: 1"}; !cmp.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)

@@ -39,6 +39,7 @@ func kinds() []kind {
 		{orchestrator.ErrUnknownOutcome, http.StatusServiceUnavailable, "unknown-outcome"},
 		{orchestrator.ErrNotLeader, http.StatusServiceUnavailable, "not-leader"},
 		{ErrNoLeader, http.StatusServiceUnavailable, "no-leader"},
+		{orchestrator.ErrNotSealed, http.StatusServiceUnavailable, "not-sealed"},
 		{ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
 		{ErrForbidden, http.StatusForbidden, "forbidden"},
 		{orchestrator.ErrRefused, http.StatusConflict, "refused"},

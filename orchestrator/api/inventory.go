@@ -117,6 +117,7 @@ func (s *Server) getAccount(ctx context.Context, in *named) (*entity[AccountDeta
 		d.Home = &r.Home
 		if callerOf(ctx).Role == identity.Operator {
 			d.SealedPassword = r.SealedPassword
+			d.SealedKey = sealedKey(v, state.SealedTo(r.SealedPassword))
 		}
 	}
 	for _, site := range v.Sites() {
@@ -150,18 +151,29 @@ func unknownAccount(name state.AccountName) error {
 	return fmt.Errorf("there is no account %q: %w", name, state.ErrNotFound)
 }
 
-// shown is an account as the API shows it: which variables a service has, not what is in them.
+// sealedKey is the key of the keyring with that id. None for what an earlier version sealed without one.
+func sealedKey(v *state.View, id string) []byte {
+	for _, k := range v.Keys() {
+		if k.ID == id {
+			return k.Sealed
+		}
+	}
+	return nil
+}
+
+// shown is an account as the API shows it: which variables a service has, not what is in them, sealed or not.
 func shown(a *state.Account) *state.Account {
 	row := *a // rows are shared
 	row.Services = make([]state.Service, len(a.Services))
 	for i, svc := range a.Services {
-		if svc.Environment != nil {
-			environment := make(map[string]string, len(svc.Environment))
-			for k := range svc.Environment {
-				environment[k] = hidden
-			}
-			svc.Environment = environment
+		environment := make(map[string]string, len(svc.Variables))
+		for _, k := range svc.Variables {
+			environment[k] = hidden
 		}
+		for k := range svc.Environment { // of before level 2
+			environment[k] = hidden
+		}
+		svc.Environment, svc.Variables, svc.SealedEnvironment = environment, nil, nil
 		row.Services[i] = svc
 	}
 	return &row

@@ -28,8 +28,10 @@ type AccountDetail struct {
 	Account    *state.Account    `json:"account"`
 	Assignment *state.Assignment `json:"assignment,omitempty"`
 	Home       *state.Home       `json:"home,omitempty"`
-	// SealedPassword opens with a coordinator's key or an offline one alone (age). Operators see it: with the offline key
-	// and restic it is enough to read the repository when nothing else is left.
+	// SealedKey opens with a coordinator's identity or an offline one alone (age), and is itself the identity that opens
+	// SealedPassword behind its first line. Operators see both: with the offline identity and restic they are enough to read
+	// the repository when nothing else is left.
+	SealedKey      []byte               `json:"sealed_key,omitempty"`
 	SealedPassword []byte               `json:"sealed_password,omitempty"`
 	Backup         *state.BackupStatus  `json:"backup,omitempty"`
 	Replications   []*state.Replication `json:"replications,omitempty"`

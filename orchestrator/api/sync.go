@@ -64,9 +64,8 @@ func (s *Server) probe(ctx context.Context, in *entity[wire.Probe]) (*entity[wir
 	return &entity[wire.ProbeResult]{s.cfg.API.Probe(ctx, in.Body)}, nil
 }
 
-func (s *Server) contacts(_ context.Context, in *entity[wire.Contacts]) (*none, error) {
-	s.cfg.API.SetContacts(in.Body)
-	return nil, nil
+func (s *Server) contacts(_ context.Context, in *entity[wire.Contacts]) (*entity[wire.Introduction], error) {
+	return &entity[wire.Introduction]{s.cfg.API.SetContacts(in.Body)}, nil
 }
 
 func (s *Server) createToken(ctx context.Context, in *entity[TokenRequest]) (*entity[TokenResponse], error) {

@@ -204,3 +204,11 @@ type ProbeResult struct {
 type Contacts struct {
 	Last map[state.ServerName]time.Time `json:"last"`
 }
+
+// Introduction is what a coordinator says of itself, as its answer to Contacts.
+type Introduction struct {
+	Recipient string `json:"recipient,omitempty"` // age1…: of its own identity
+	// Offline are the operators' offline recipients, if its configuration file tells them from the coordinators' (Configured).
+	Offline    []string `json:"offline,omitempty"`
+	Configured bool     `json:"configured,omitempty"`
+}

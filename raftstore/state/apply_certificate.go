@@ -11,6 +11,9 @@ func applyIssuerSet(c *change, d IssuerSetData) (bool, error) {
 	if len(d.Certificate) == 0 || len(d.SealedKey) == 0 {
 		return false, refuse(ErrInvalid, "an issuing authority has a certificate and a sealed key")
 	}
+	if err := c.checkSealed(d.SealedKey, "the key of the issuing authority"); err != nil {
+		return false, err
+	}
 	if old := issuerTable.get(c.Txn, ""); old != nil && string(old.Certificate) == string(d.Certificate) {
 		return false, nil
 	}

@@ -26,6 +26,14 @@ func SealedWith(id string, age []byte) []byte {
 	return append([]byte(sealedHeader+id+"\n"), age...)
 }
 
+// checkSealed refuses what is sealed to a key that is not there (any more): nobody could open it again.
+func (c *change) checkSealed(sealed []byte, what string) error {
+	if id := SealedTo(sealed); id != "" && keyTable.get(c.Txn, id) == nil {
+		return refuse(ErrConflict, "%s is sealed to key %s, which is not in the keyring: seal it again", what, id)
+	}
+	return nil
+}
+
 func applyKeyringSet(c *change, d KeyringSetData) (bool, error) {
 	k := d.Key
 	if err := checkName("key", k.ID); err != nil {
@@ -85,6 +93,9 @@ func applySecretsReseal(c *change, d SecretsResealData) (bool, error) {
 	for _, item := range d.Items {
 		if len(item.Sealed) == 0 {
 			return false, refuse(ErrInvalid, "account %s: a secret is not replaced by nothing", item.Account)
+		}
+		if err := c.checkSealed(item.Sealed, "a secret"); err != nil {
+			return false, err
 		}
 		done, err := c.reseal(item)
 		if err != nil {

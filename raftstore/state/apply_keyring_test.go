@@ -45,3 +45,21 @@ func TestKeyring(t *testing.T) {
 		}
 	}
 }
+
+// What is sealed to a key that was retired while it was on its way could never be opened again.
+func TestKeyring_refusesWhatIsSealedToAKeyThatIsNotThere(t *testing.T) {
+	n, _ := running(t)
+	n.must(KeyringSet, KeyringSetData{Key: Key{ID: "k1", Recipient: "age1k1", Sealed: []byte("s"), Recipients: []string{"age1c"}}})
+	gone := SealedWith("k0", []byte("x"))
+	d := inventory()
+	d.Accounts[0].Services = []Service{{Name: "web", Command: []string{"x"}, SealedEnvironment: gone}}
+	n.refused(ErrConflict, "environment of service web", InventoryApply, d)
+	n.refused(ErrConflict, "issuing authority", IssuerSet, IssuerSetData{Certificate: []byte("pem"), SealedKey: gone})
+	n.refused(ErrConflict, "seal it again", SecretsReseal, SecretsResealData{Items: []ResealItem{{
+		Kind: SecretRepository, Account: "guestbook", Old: Sum(n.view().Repository("guestbook").SealedPassword), Sealed: gone}}})
+	more := inventory().Accounts[0]
+	more.Name, more.Addresses = "more", nil
+	n.must(InventoryApply, InventoryData{Accounts: []Account{more}})
+	n.refused(ErrConflict, "password of account more", RepositoryCreate, RepositoryCreateData{Account: "more", Site: "par1", SealedPassword: gone})
+	n.must(RepositoryCreate, RepositoryCreateData{Account: "more", Site: "par1", SealedPassword: SealedWith("k1", []byte("x"))})
+}

@@ -12,6 +12,9 @@ func applyRepositoryCreate(c *change, d RepositoryCreateData) (bool, error) {
 	if len(d.SealedPassword) == 0 {
 		return false, refuse(ErrInvalid, "the repository of account %s needs a sealed password", d.Account)
 	}
+	if err := c.checkSealed(d.SealedPassword, "the repository's password of account "+string(d.Account)); err != nil {
+		return false, err
+	}
 	if old := repositoryTable.get(c.Txn, string(d.Account)); old != nil {
 		return false, refuse(ErrConflict, "account %s has a repository already, at site %s", d.Account, old.Home.Site)
 	}

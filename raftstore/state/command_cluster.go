@@ -187,8 +187,9 @@ type Revocation struct {
 // operators' offline recipients.
 type Key struct {
 	ID         string    `json:"id"`
-	Recipient  string    `json:"recipient"`  // age1…
-	Sealed     []byte    `json:"sealed"`     // the identity, sealed to Recipients
-	Recipients []string  `json:"recipients"` // age1…
+	Recipient  string    `json:"recipient"`         // age1…
+	Sealed     []byte    `json:"sealed"`            // the identity, sealed to Recipients
+	Recipients []string  `json:"recipients"`        // age1…, all of them
+	Offline    []string  `json:"offline,omitempty"` // those of Recipients that are no coordinator's but the operators' offline ones
 	Created    time.Time `json:"created"`
 }

@@ -50,7 +50,8 @@ func examples() map[Name]any {
 				Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::100")},
 				Services: []Service{{
 					Name: "web", Command: []string{"php", "-S"}, User: 1000, Environment: map[string]string{"b": "2", "a": "1"}, SealedEnvironment: []byte("sealed"),
-					Check: &Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second},
+					Variables: []string{"a", "b"},
+					Check:     &Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second},
 				}},
 			}},
 		},
@@ -115,7 +116,7 @@ func examples() map[Name]any {
 		},
 		CertificateRevoke: CertificateRevokeData{Role: "agent", Holder: "par1-s1", Serial: "0a", Reason: "stolen"},
 		KeyringSet: KeyringSetData{Key: Key{
-			ID: "k1", Recipient: "age1x", Sealed: []byte("sealed"), Recipients: []string{"age1y"}, Created: at,
+			ID: "k1", Recipient: "age1x", Sealed: []byte("sealed"), Recipients: []string{"age1y"}, Offline: []string{"age1y"}, Created: at,
 		}},
 		KeyringRetire: KeyringRetireData{ID: "k1"},
 		SecretsReseal: SecretsResealData{Items: []ResealItem{{

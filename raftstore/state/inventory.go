@@ -95,9 +95,10 @@ type Service struct {
 	Command     []string          `json:"command"`
 	User        uint32            `json:"user"`                  // inside the account
 	Environment map[string]string `json:"environment,omitempty"` // as applied; in the log only of those before level 2
-	// SealedEnvironment is the environment as a JSON object, sealed to the keyring.
-	SealedEnvironment []byte `json:"sealed_environment,omitempty"`
-	Check             *Check `json:"check,omitempty"`
+	// SealedEnvironment is the environment as a JSON object, sealed to the keyring. Variables are the names in it, sorted.
+	SealedEnvironment []byte   `json:"sealed_environment,omitempty"`
+	Variables         []string `json:"variables,omitempty"`
+	Check             *Check   `json:"check,omitempty"`
 }
 
 // Check says how a service shows that it works.

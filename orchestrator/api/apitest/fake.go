@@ -187,8 +187,9 @@ func (b *Brain) Probe(_ context.Context, p wire.Probe) wire.ProbeResult {
 	return wire.ProbeResult{OK: p.Address == netip.MustParseAddr("2001:db8:a::100"), At: Start, Site: "par2"}
 }
 
-func (b *Brain) SetContacts(c wire.Contacts) {
+func (b *Brain) SetContacts(c wire.Contacts) wire.Introduction {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls = append(b.calls, fmt.Sprintf("SetContacts: %d", len(c.Last)))
+	return wire.Introduction{Recipient: "age1fake"}
 }
