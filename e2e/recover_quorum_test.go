@@ -26,7 +26,7 @@ func TestRecover_quorumFromOneSurvivor(t *testing.T) {
 		s.must(s.Lab.LoseHost(s.ctx, c))
 	}
 	out, err := s.recover("par2-c", flags...)
-	s.refused(out, err, 3, "a coordinator runs from it; stop that first")
+	s.refusedWith(out, err, 3, "a coordinator runs from it; stop that first")
 	s.must(s.Lab.StopService(s.ctx, "par2-c", "server"))
 	out, err = s.recover("par2-c", append(flags, store...)...)
 	s.must(err)

@@ -12,6 +12,7 @@ const (
 	alarmUnfinished = "unfinished"
 	alarmQuorum     = "quorum"
 	alarmHeld       = "held"
+	alarmTrail      = "audit-trail"
 	alarmSecrets    = "secrets"
 )
 
@@ -68,6 +69,9 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 			Message: fmt.Sprintf("the cluster was recovered (%s) and waits for a person: nothing is decided or moved until drp recover resume", c.Held.How)})
 	}
 	all = append(all, o.exportAlarms(n)...)
+	if message, since := trailTrouble(n.view, n.at); message != "" {
+		all = append(all, Alarm{Kind: alarmTrail, Since: since, Message: message})
+	}
 	if why := o.SecretsTrouble(); why != "" {
 		all = append(all, Alarm{Kind: alarmSecrets, Member: o.config.Name, Message: why})
 	}

@@ -103,9 +103,9 @@ func (r JoinRequest) against(members []Member) error {
 			return fmt.Errorf("%s is a member already, at %s. A new machine gets a new name: join it under that, and then remove %s. "+
 				"Under one name two machines would have two votes", m.Name, m.Address, m.Name)
 		case m.Name != r.Name && m.Address == r.Address:
-			return fmt.Errorf("%s is the address of %s", r.Address, m.Name)
+			return fmt.Errorf("%s is the address of %s; if that one is gone for good, remove it first", r.Address, m.Name)
 		case m.Name != r.Name && m.API == r.API:
-			return fmt.Errorf("%s is the API of %s", r.API, m.Name)
+			return fmt.Errorf("%s is the API of %s; if that one is gone for good, remove it first", r.API, m.Name)
 		case m.Name != r.Name && m.Recipient == r.Recipient:
 			return fmt.Errorf("its age key is that of %s: each coordinator has its own, or the removal of one would not shut it out", m.Name)
 		}
@@ -196,7 +196,8 @@ func (o *Orchestrator) Transfer(ctx context.Context, by, to string) (string, err
 			return "", fmt.Errorf("transfer to %s: %w", to, err)
 		}
 	}
-	if err := o.note(ctx, by, "transfer leadership", to, "from "+o.config.Name); err != nil {
+	// One that can write nothing more can still give the leadership to another.
+	if err := o.note(ctx, by, "transfer leadership", to, "from "+o.config.Name); err != nil && !errors.Is(err, ErrReadOnly) {
 		return "", fmt.Errorf("transfer: %w", err)
 	}
 	if err := o.config.Membership.Transfer(ctx, to); err != nil {
@@ -283,8 +284,13 @@ func (o *Orchestrator) changing(ctx context.Context) (*state.View, []Member, err
 	return view, o.members(view, o.config.Clock()), nil
 }
 
-// note commits to the record what is about to be done and is no command of its own.
+// note commits to the record what is about to be done and is no command of its own. While a member is too old to know such
+// entries it is in this coordinator's log alone.
 func (o *Orchestrator) note(ctx context.Context, by, action, subject, detail string) error {
+	o.log.Info(action, "by", by, "subject", subject, "detail", detail)
+	if o.config.Store.View().Level() < state.LevelOf(state.AuditNote) {
+		return nil
+	}
 	_, err := o.propose(ctx, by, state.AuditNote, state.AuditNoteData{Action: action, Subject: subject, Detail: detail})
 	return err
 }

@@ -17,6 +17,7 @@ type Orchestrator struct {
 	log      *slog.Logger
 	observed *observed
 	exports  exports
+	records  records
 	asked    sync.Map // probeKey → true while a probe is under way
 	secrets  secrets
 

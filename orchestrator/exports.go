@@ -63,7 +63,7 @@ type ExportOptions struct {
 	// Recipients (age1…) are the coordinators and the operators' offline keys, as of now.
 	Recipients func() []string
 	// Sign signs with this coordinator's certificate.
-	Sign func(message []byte) (signature []byte, chain [][]byte, err error)
+	Sign func(message []byte) (chain [][]byte, signature []byte, err error)
 }
 
 // ExportedState is one export, as its two objects hold it.
@@ -207,7 +207,7 @@ func (o *Orchestrator) seal(view *state.View) (*ExportedState, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.Signature, m.Chain, err = options.Sign(m.Signed()); err != nil {
+	if m.Chain, m.Signature, err = options.Sign(m.Signed()); err != nil {
 		return nil, fmt.Errorf("export state: %w", err)
 	}
 	return &ExportedState{Manifest: m, Sealed: sealed.Bytes()}, nil

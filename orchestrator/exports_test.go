@@ -24,13 +24,13 @@ type shelf struct {
 	lists   int
 }
 
-var errDown = errors.New("no gateway answers")
+var errNoGateway = errors.New("no gateway answers")
 
 func (s *shelf) Put(_ context.Context, site state.SiteName, name string, body []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down[site] {
-		return errDown
+		return errNoGateway
 	}
 	if old, ok := s.objects[site][name]; ok && !bytes.Equal(old, body) {
 		return state.ErrConflict
@@ -47,7 +47,7 @@ func (s *shelf) List(_ context.Context, site state.SiteName, prefix string) ([]s
 	defer s.mu.Unlock()
 	s.lists++
 	if s.down[site] {
-		return nil, errDown
+		return nil, errNoGateway
 	}
 	var names []string
 	for n := range s.objects[site] {
@@ -68,8 +68,8 @@ func (s *shelf) Get(_ context.Context, site state.SiteName, name string) ([]byte
 	return nil, state.ErrNotFound
 }
 
-// exporter is a coordinator at par1 with a vault.
-func exporter(t testing.TB) (*council, *Orchestrator, *shelf, *age.X25519Identity) {
+// exportingCouncil is a coordinator at par1 with a vault.
+func exportingCouncil(t testing.TB) (*council, *Orchestrator, *shelf, *age.X25519Identity) {
 	t.Helper()
 	key, err := age.GenerateX25519Identity()
 	if err != nil {
@@ -80,7 +80,7 @@ func exporter(t testing.TB) (*council, *Orchestrator, *shelf, *age.X25519Identit
 	o.observed, o.config.Vault = c.seen, v
 	o.config.Exports = ExportOptions{
 		Recipients: func() []string { return []string{key.Recipient().String()} },
-		Sign:       func(m []byte) ([]byte, [][]byte, error) { return m[:8], [][]byte{{1}}, nil },
+		Sign:       func(m []byte) ([][]byte, []byte, error) { return [][]byte{{1}}, m[:8], nil },
 	}
 	return c, o, v, key
 }
@@ -91,7 +91,7 @@ func (s *shelf) exports(site state.SiteName) int {
 }
 
 func TestExports_eachHour(t *testing.T) {
-	c, o, v, key := exporter(t)
+	c, o, v, key := exportingCouncil(t)
 	look := func() {
 		t.Helper()
 		if err := o.lookAtExports(t.Context()); err != nil {
@@ -161,7 +161,7 @@ func TestExports_eachHour(t *testing.T) {
 
 // While a leader exports, the others leave it at that; when its exports are overdue at their own site, they make one.
 func TestExports_withoutLeader(t *testing.T) {
-	c, o, v, _ := exporter(t)
+	c, o, v, _ := exportingCouncil(t)
 	if err := o.lookAtExports(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestExports_withoutLeader(t *testing.T) {
 }
 
 func TestExportState_recorded(t *testing.T) {
-	c, o, _, key := exporter(t)
+	c, o, _, key := exportingCouncil(t)
 	e, err := o.ExportState(t.Context(), "operator/olga")
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +194,7 @@ func TestExportState_recorded(t *testing.T) {
 
 // A cluster that cannot leave word of its incarnation anywhere does not act.
 func TestResume_claimsItsIncarnation(t *testing.T) {
-	c, o, v, _ := exporter(t)
+	c, o, v, _ := exportingCouncil(t)
 	c.recover(2)
 	c.rememberAll()
 	c.remember("par2-s2", nil)

@@ -42,6 +42,7 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 	defer o.log.Info("no longer leading")
 	t := &term{Orchestrator: o, probes: make(chan struct{}, probesAtOnce)}
 	defer t.probing.Wait()
+	t.probing.Go(func() { t.keepTrail(ctx) })
 	t.probing.Go(func() { o.keepSecrets(ctx) })
 	told := time.Time{}
 	for ctx.Err() == nil {

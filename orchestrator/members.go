@@ -92,7 +92,9 @@ type Alarm struct {
 type Verification struct {
 	Index uint64       `json:"index"` // of the log, where they were compared
 	Nodes []NodeDigest `json:"nodes"`
-	At    time.Time    `json:"at"`
+	// Recomputed: the digest of the one that answers, made anew from all its rows, is the one that it kept.
+	Recomputed bool      `json:"recomputed"`
+	At         time.Time `json:"at"`
 }
 
 // NodeDigest is one coordinator's state at that index.

@@ -39,6 +39,7 @@ type council struct {
 func newCouncil(t testing.TB, answering map[string]bool) (*council, *Orchestrator) {
 	t.Helper()
 	c := &council{platform: newPlatform(t), name: "par1-c", leader: "par1-c", fails: map[string]error{}}
+	c.apply(state.ClusterLevel, state.ClusterLevelData{Level: state.Level})
 	var configured []state.Member
 	for name, answers := range answering {
 		m := Member{Name: name, Address: name + ".test:7400", Role: RoleVoter, Level: state.Level, Last: 100, Applied: 100, LastContact: c.at.Add(-time.Second)}
@@ -56,7 +57,9 @@ func newCouncil(t testing.TB, answering map[string]bool) (*council, *Orchestrato
 
 func (c *council) Propose(_ context.Context, cmd state.Command) (state.Result, error) {
 	c.index++
-	c.did = append(c.did, string(cmd.Name))
+	if err := c.do(string(cmd.Name)); err != nil {
+		return state.Result{}, err
+	}
 	return c.state.Apply(c.index, cmd)
 }
 func (c *council) View() *state.View                                       { return c.state.View() }
@@ -358,6 +361,34 @@ func TestOrchestrator_Transfer(t *testing.T) {
 			t.Errorf("transfer to %q: got %q, %v; want %q, %v", c.to, leads, err, c.leads, c.want)
 		}
 	}
+}
+
+// While a member is too old for entries about it, and while a disk is full, the leadership can still be handed on: both are
+// reasons to do so.
+func TestOrchestrator_Transfer_withoutRecord(t *testing.T) {
+	t.Run("old level", func(t *testing.T) {
+		c, o := newCouncil(t, three())
+		c.state = state.New()
+		c.apply(state.ClusterInit, state.ClusterInitData{UUID: "c", Incarnation: 1})
+		if _, err := o.Transfer(t.Context(), "operator/claire", "par2-c"); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := c.did, []string{"transfer"}; !slices.Equal(got, want) {
+			t.Errorf("did %v, want %v", got, want)
+		}
+	})
+	t.Run("full disk", func(t *testing.T) {
+		c, o := newCouncil(t, three())
+		c.fails["audit.note"] = ErrReadOnly
+		if _, err := o.Transfer(t.Context(), "operator/claire", "par2-c"); err != nil {
+			t.Error(err)
+		}
+		find(c.members, "par1-c").Role = RoleVoter
+		c.leader = "par1-c"
+		if err := o.SnapshotLog(t.Context(), "operator/claire"); !errors.Is(err, ErrReadOnly) {
+			t.Errorf("snapshot: got %v, want %v", err, ErrReadOnly)
+		}
+	})
 }
 
 func TestOrchestrator_VerifyMembers(t *testing.T) {

@@ -21,6 +21,8 @@ var (
 	ErrUnknownOutcome = errors.New("outcome unknown")
 	// ErrRefused: the request is understood and must not be carried out.
 	ErrRefused = errors.New("refused")
+	// ErrReadOnly: nothing new can be decided, since disks are full. What is there can be read.
+	ErrReadOnly = errors.New("read-only")
 )
 
 // Store is the replicated state, as package raftstore gives it.
@@ -57,6 +59,7 @@ type Config struct {
 	Peers        Peers
 	Vault        Vault         // nil: nothing is exported
 	Exports      ExportOptions // to whom, and signed by whom
+	Trail        TrailOptions
 	Logger       *slog.Logger
 	Clock        func() time.Time
 	Tick         time.Duration // how often the loop looks when nothing has changed; default 500 ms
@@ -150,6 +153,9 @@ type API interface {
 	BackupNow(ctx context.Context, by string, accounts []state.AccountName) ([]state.TaskID, error)           // (leader)
 	CreateToken(ctx context.Context, by, name, role string, validity time.Duration) (token string, err error) // (leader)
 	RevokeToken(ctx context.Context, by, name string) error                                                   // (leader)
+
+	// Record commits an entry of the audit trail before what it tells of is served (leader). See ErrNotRecorded.
+	Record(ctx context.Context, by string, n state.AuditNoteData) error
 
 	AgentSync(ctx context.Context, r wire.AgentReport) (wire.AgentDesired, error)    // (leader)
 	GatewaySync(ctx context.Context, r wire.GatewayReport) (wire.GatewayView, error) // (leader)

@@ -119,9 +119,9 @@ func RemovalOf(members []Member, name string) (*RemovalPlan, error) {
 	}
 	p.Consequences = append(p.Consequences,
 		"every secret is sealed anew, to the coordinators that stay and to the offline recipients",
-		fmt.Sprintf("its certificate stays good until it expires: revoke it (drp ca revoke coordinator %s)", leaving.Name),
-		fmt.Sprintf("its machine must never be started again with its old directory, nor from a copy of it: it would ask for votes under the name of %s. "+
-			"Empty the directory before the machine is used again, and give it a new name", leaving.Name))
+		fmt.Sprintf("its certificate stays good until it expires: revoke it (drp ca revoke coordinator/%s)", leaving.Name),
+		fmt.Sprintf("the machine of %s must never be started again with its old directory, nor with a copy of it: that remembers who the coordinators were. "+
+			"Two such machines would be a majority of three, and a second cluster that gives out the same tokens. Empty the directory before the machine is used again", leaving.Name))
 	return p, nil
 }
 

@@ -14,6 +14,7 @@ import (
 // cluster is three coordinators in memory. Tests run it in a synctest bubble, with the timers of production.
 type cluster struct {
 	t      *testing.T
+	size   int // nodes at the start
 	memory *Memory
 	nodes  map[string]*member
 	edit   func(*Config)
@@ -31,12 +32,14 @@ type member struct {
 	stopped chan struct{} // Lead has returned
 }
 
-func newCluster(t *testing.T, edit func(*Config)) *cluster {
+func newCluster(t *testing.T, edit func(*Config)) *cluster { return newClusterOf(t, 3, edit) }
+
+func newClusterOf(t *testing.T, size int, edit func(*Config)) *cluster {
 	c := &cluster{
-		t: t, memory: NewMemory(), nodes: map[string]*member{}, edit: edit, ctx: t.Context(),
+		t: t, size: size, memory: NewMemory(), nodes: map[string]*member{}, edit: edit, ctx: t.Context(),
 		led: make(chan *member, 100), ended: make(chan *member, 100), fatals: make(chan error, 100),
 	}
-	for _, name := range []string{"a", "b", "c"} {
+	for _, name := range []string{"a", "b", "c"}[:size] {
 		c.open(name)
 	}
 	t.Cleanup(func() {
@@ -51,7 +54,7 @@ func (c *cluster) open(name string) *member {
 	c.t.Helper()
 	cfg := Config{
 		Name: name, Memory: c.memory, Logger: slog.New(slog.DiscardHandler),
-		Peers: []Peer{{"a", "a:1"}, {"b", "b:1"}, {"c", "c:1"}},
+		Peers: c.peers(name),
 		Fatal: func(err error) { c.fatals <- err },
 	}
 	if c.edit != nil {
@@ -75,6 +78,55 @@ func (c *cluster) open(name string) *member {
 		})
 	}()
 	return m
+}
+
+// peers are what the configuration file of a node has: the first three, and itself.
+func (c *cluster) peers(name string) []Peer {
+	list := []Peer{{"a", "a:1"}, {"b", "b:1"}, {"c", "c:1"}}[:c.size]
+	if name > list[len(list)-1].Name {
+		list = append(list, Peer{name, name + ":1"})
+	}
+	return list
+}
+
+// join opens a node that waits to be added.
+func (c *cluster) join(name string) *member {
+	c.t.Helper()
+	c.memory.PrepareJoin(name)
+	return c.open(name)
+}
+
+// until waits until something holds that comes with time.
+func (c *cluster) until(what string, holds func() bool) {
+	c.t.Helper()
+	for range 3000 {
+		if holds() {
+			return
+		}
+		time.Sleep(100 * time.Millisecond) // of the bubble's time
+	}
+	c.t.Fatalf("%s: not after five minutes", what)
+}
+
+// raises waits until a node raises an alarm, and returns its words.
+func (c *cluster) raises(m *member, kind AlarmKind, about string) string {
+	c.t.Helper()
+	var words string
+	c.until(fmt.Sprintf("%s raises %s about %s", m.name, kind, about), func() bool {
+		words = alarmed(m.Store, kind, about)
+		return words != ""
+	})
+	return words
+}
+
+// alarmed returns the words of an alarm, or nothing.
+func alarmed(s *Store, kind AlarmKind, about string) string {
+	for _, a := range s.Alarms() {
+		if a.Kind == kind && a.Member == about {
+			return a.Message
+		}
+	}
+	return ""
 }
 
 func (c *cluster) close(m *member) {

@@ -23,7 +23,6 @@ type heard struct {
 	clock    time.Duration // theirs − ours, when we asked last
 	progress time.Time     // when its log last grew, or had all that was committed
 	healthy  time.Time     // since when it has been so without a break; zero: it is not
-	farewell bool          // it stopped after this
 }
 
 // peers are what was heard of all others.

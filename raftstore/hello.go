@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -109,6 +110,9 @@ func (s *Store) hello() *hello {
 	}
 	if s.established() {
 		h.Leads, h.Sure = true, time.Since(s.peers.quorumHeard(time.Now(), h.Term, s.cfg.Name, s.roster.voters()))
+	}
+	if err := s.Err(); errors.Is(err, ErrQuarantined) {
+		h.Quarantined = err.Error()
 	}
 	for _, m := range s.roster.servers() {
 		h.Members = append(h.Members, helloMember{string(m.ID), m.Suffrage == voter})

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"crypto/tls"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,18 +56,34 @@ func (h *history) learn(n uint64) error {
 	return nil
 }
 
-// protocol is what we say when we dial.
-func (h *history) protocol() string {
-	if n := h.incarnation(); n != 0 {
-		return protocolName + "+" + strconv.FormatUint(n, 10)
+// protocols are what raft asks for when it dials, best first. A cluster that was never recovered may have members that are
+// too old to know of incarnations.
+func (h *history) protocols() []string {
+	switch n := h.incarnation(); n {
+	case 0:
+		return []string{protocolName}
+	case 1:
+		return []string{ofIncarnation(n), protocolName}
+	default:
+		return []string{ofIncarnation(n)}
 	}
-	return protocolName
 }
 
-// accepts reports whether a connection that asks for this protocol can be of our history.
-func (h *history) accepts(protocol string) bool {
-	ours := h.protocol()
-	return protocol == protocolName || protocol == ours || ours == protocolName && strings.HasPrefix(protocol, protocolName+"+")
+func ofIncarnation(n uint64) string { return protocolName + "+" + strconv.FormatUint(n, 10) }
+
+// choose picks from what is asked for, or nothing: the other side is of another history.
+func (h *history) choose(asked []string) (string, bool) {
+	if slices.Contains(asked, peerProtocol) {
+		return peerProtocol, true
+	}
+	named := slices.IndexFunc(asked, func(p string) bool { return strings.HasPrefix(p, protocolName+"+") })
+	switch n := h.incarnation(); {
+	case named >= 0 && (n == 0 || asked[named] == ofIncarnation(n)):
+		return asked[named], true
+	case named < 0 && n <= 1 && slices.Contains(asked, protocolName):
+		return protocolName, true
+	}
+	return "", false
 }
 
 // offer makes the server choose the protocol by what it is asked for.
@@ -85,16 +102,13 @@ func (s *stream) offer() {
 				config = own
 			}
 		}
+		protocol, ok := s.history.choose(asked.SupportedProtos)
+		if !ok {
+			return nil, fmt.Errorf("it asks for %q, and this is a raft port of incarnation %d: another service was meant, or a coordinator from before a recovery comes back",
+				asked.SupportedProtos, s.history.incarnation())
+		}
 		config = config.Clone()
-		config.NextProtos = nil
-		for _, p := range asked.SupportedProtos {
-			if p == peerProtocol || s.history.accepts(p) {
-				config.NextProtos = append(config.NextProtos, p)
-			}
-		}
-		if len(config.NextProtos) == 0 {
-			return nil, fmt.Errorf("it speaks %q, and this is %s: another protocol, or a coordinator from before a recovery", asked.SupportedProtos, s.history.protocol())
-		}
+		config.NextProtos = []string{protocol}
 		return config, nil
 	}
 }

@@ -14,12 +14,13 @@ var errNewVoter = errors.New("this coordinator is a voter of the cluster, and it
 
 // judgeOwnPlace learns from the leader what we are.
 func (s *Store) judgeOwnPlace(h *hello) {
-	if !h.Leads || h.Term < s.raft.CurrentTerm() || h.Sure > heardOf {
+	ours := s.parts.history.incarnation()
+	if !h.Leads || h.Term < s.raft.CurrentTerm() || h.Sure > heardOf || ours != 0 && h.Incarnation != ours {
 		return
 	}
 	votes, member := h.member(s.cfg.Name)
 	if !s.roster.isJoining() {
-		s.alarms.set(AlarmRemoved, s.cfg.Name, !member, "coordinator %s was removed from the cluster: it takes part in nothing any more. Stop it; to use the machine again, empty its data directory and run drp server join", s.cfg.Name)
+		s.alarms.set(AlarmRemoved, s.cfg.Name, !member, "coordinator %s was removed from the cluster: it takes part in nothing any more. Stop it; to use the machine again, empty its data directory and run drp server init --join", s.cfg.Name)
 		return
 	}
 	switch {

@@ -67,15 +67,17 @@ func (s *Store) addMember(ctx context.Context, name, address string) error {
 			return fmt.Errorf("%s has the address %s already: %w", m.ID, address, ErrRefused)
 		}
 	}
-	h, err := s.ask(ctx, Peer{name, address})
+	asking, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	h, err := s.parts.courier.ask(asking, Peer{name, address}, s.hello())
 	level := s.View().Level()
 	switch {
 	case err != nil:
-		return fmt.Errorf("it does not answer at %s; start it first (drp server join): %w: %w", address, err, ErrRefused)
+		return fmt.Errorf("it does not answer at %s; start it first (drp server init --join): %w: %w", address, err, ErrRefused)
 	case h.Level < level:
 		return fmt.Errorf("it runs an older drp (level %d, and the cluster is at %d): upgrade it first: %w", h.Level, level, ErrTooNew)
 	case !h.Joining:
-		return fmt.Errorf("it has a state of its own: empty its data directory and run drp server join there: %w", ErrRefused)
+		return fmt.Errorf("it has a state of its own: empty its data directory and run drp server init --join there: %w", ErrRefused)
 	}
 	return s.change(ctx, func() raft.IndexFuture {
 		return s.raft.AddNonvoter(raft.ServerID(name), raft.ServerAddress(address), index, changeTimeout)

@@ -80,6 +80,9 @@ func Seed(dir string, r Recovery, exported io.Reader) (Report, error) {
 func (r *Recovery) begin(s *state.State, index uint64, report *Report) error {
 	if c := s.View().Cluster(); c != nil {
 		report.Before = c.Incarnation
+		if c.Incarnation >= r.Recover.Incarnation { // the state itself would take it for a retry
+			return fmt.Errorf("it is of incarnation %d: a recovery begins a higher one than that, and not %d", c.Incarnation, r.Recover.Incarnation)
+		}
 	}
 	id := fmt.Sprintf("recover-%s-%d", r.Recover.UUID, r.Recover.Incarnation)
 	result, err := s.Apply(index, state.NewCommand(state.ClusterRecover, id, r.At, r.By, r.Recover))

@@ -32,7 +32,7 @@ func (q *Quarantine) Error() string {
 	}
 	return fmt.Sprintf("the state of coordinator %s is wrong: its digest at index %d is %.16s…, and %s %.16s…. "+
 		"It neither serves nor votes any more; the others go on. Look for broken memory or another version of drp; then run "+
-		"drp raft remove %s at another coordinator, empty the data directory here, and run drp server join",
+		"drp raft remove %s at another coordinator, empty the data directory here, and run drp server init --join",
 		q.Name, q.Index, q.Ours, who, q.Theirs, q.Name)
 }
 

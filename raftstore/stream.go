@@ -3,10 +3,10 @@ package raftstore
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,9 +119,6 @@ func (s *stream) greet(raw net.Conn) {
 	case protocol == peerProtocol: // any coordinator of this cluster: one that was removed has to learn of it
 		s.servePeer(conn, name)
 		return
-	case protocol == "":
-		refuse(errors.New("the other side does not say what it speaks"))
-		return
 	case !s.roster.admits(name):
 		refuse(fmt.Errorf("coordinator %s is neither a member nor one of our peers", name))
 		return
@@ -168,7 +165,7 @@ func (s *stream) Accept() (net.Conn, error) {
 func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
-	conn, err := s.connect(ctx, string(to), s.history.protocol())
+	conn, err := s.connect(ctx, string(to), s.history.protocols()...)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +173,7 @@ func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, e
 }
 
 // connect dials, shakes hands, and makes sure that the other side speaks what we want to.
-func (s *stream) connect(ctx context.Context, to, protocol string) (*tls.Conn, error) {
+func (s *stream) connect(ctx context.Context, to string, protocols ...string) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	raw, err := s.cfg.Network.Dial(ctx, to)
@@ -184,11 +181,11 @@ func (s *stream) connect(ctx context.Context, to, protocol string) (*tls.Conn, e
 		return nil, err
 	}
 	config := s.client.Clone()
-	config.NextProtos = []string{protocol}
+	config.NextProtos = protocols
 	conn := tls.Client(raw, config)
 	err = s.shake(s.ctx, conn, handshakeTimeout)
-	if got := conn.ConnectionState().NegotiatedProtocol; err == nil && got != protocol {
-		err = fmt.Errorf("handshake: the other side speaks %q, and not %s", got, protocol)
+	if got := conn.ConnectionState().NegotiatedProtocol; err == nil && !slices.Contains(protocols, got) {
+		err = fmt.Errorf("handshake: the other side speaks %q, and not %q", got, protocols)
 	}
 	if err != nil {
 		_ = raw.Close()

@@ -64,6 +64,7 @@ func exitCode(err error) int {
 		{orchestrator.ErrUnknownOutcome, codeUnreachable},
 		{orchestrator.ErrNotLeader, codeUnreachable},
 		{api.ErrNoLeader, codeUnreachable},
+		{orchestrator.ErrNotRecorded, codeUnreachable},
 		{api.ErrUnreachable, codeUnreachable},
 		{orchestrator.ErrNotSealed, codeUnreachable},
 		{api.ErrUnauthenticated, codeRefused},

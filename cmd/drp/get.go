@@ -104,7 +104,7 @@ func printPolicies(w io.Writer, policies []*state.Policy) {
 }
 
 func newGetAccountsCommand(c *connection) *cobra.Command {
-	return c.withStale(&cobra.Command{
+	return &cobra.Command{
 		Use: "accounts [NAME]", Short: "Show accounts, or all about one", Args: cobra.MaximumNArgs(1),
 		RunE: c.run(func(cmd *cobra.Command, client *api.Client, args []string) error {
 			if len(args) == 1 {
@@ -133,7 +133,7 @@ func newGetAccountsCommand(c *connection) *cobra.Command {
 			t.print(cmd.OutOrStdout())
 			return nil
 		}),
-	})
+	}
 }
 
 func printAccount(w io.Writer, d *api.AccountDetail) {

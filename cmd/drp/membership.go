@@ -78,6 +78,18 @@ func (m membership) Verify(ctx context.Context) (*orchestrator.Verification, err
 	return verification(v), nil
 }
 
+// verification calls a member's state the same only when it was compared. What this node computes anew counts as its own.
 func verification(v raftstore.Verification) *orchestrator.Verification {
-	return &orchestrator.Verification{Index: v.Index}
+	out := &orchestrator.Verification{Index: v.Index, Recomputed: v.Recomputed}
+	for _, m := range v.Members {
+		node := orchestrator.NodeDigest{Name: m.Name, Same: m.Result == raftstore.VerifiedEqual}
+		switch m.Result {
+		case raftstore.VerifiedUnknown:
+			node.Problem = "not compared: " + m.Why
+		default:
+			node.Digest = m.Digest.String()
+		}
+		out.Nodes = append(out.Nodes, node)
+	}
+	return out
 }

@@ -79,6 +79,8 @@ func judge(v *orchestrator.Verification) error {
 		}
 	}
 	switch {
+	case !v.Recomputed:
+		return errors.New("the leader's own rows do not give the digest that it keeps: its state is wrong")
 	case len(differ) > 0:
 		return fmt.Errorf("the state of %s is not that of the others: stop it, and replace it as drp raft --help says", strings.Join(differ, ", "))
 	case len(unknown) > 0:

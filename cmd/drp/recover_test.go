@@ -146,7 +146,7 @@ func (w *wreck) export() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if m.Signature, m.Chain, err = w.credentials(identity.Coordinator).Sign(m.Signed()); err != nil {
+	if m.Chain, m.Signature, err = w.credentials(identity.Coordinator).Sign(m.Signed()); err != nil {
 		w.t.Fatal(err)
 	}
 	data, err := json.Marshal(m)

@@ -48,7 +48,7 @@ func newRootCommand() *cobra.Command {
 	c.addFlags(root.PersistentFlags())
 	root.AddCommand(
 		newApplyCommand(c), newGetCommand(c), newStatusCommand(c), newBackupCommand(c), newSnapshotsCommand(c),
-		newFailoverCommand(c), newRunbookCommand(c), newRunCommand(c), newTokenCommand(c), newRaftCommand(c), newVersionCommand(c),
+		newFailoverCommand(c), newRunbookCommand(c), newRunCommand(c), newTokenCommand(c), newRaftCommand(c), newAuditCommand(c), newVersionCommand(c),
 		newExportCommand(c), newRecoverCommand(c),
 	)
 	root.AddCommand(daemonCommands()...)

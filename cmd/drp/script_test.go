@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "asked": asked, "brain": changeBrain, "interrupts": interrupts, "runstatus": runStatus,
+			"exits": exits, "asked": asked, "brain": changeBrain, "interrupts": interrupts, "runstatus": runStatus, "trail": trail,
 		},
 	})
 }
@@ -232,6 +232,8 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 		switch args[0] {
 		case "fail": // METHOD KIND
 			b.Fail[args[1]] = fmt.Errorf("what was asked: %w", kinds[args[2]])
+		case "heal": // METHOD
+			delete(b.Fail, args[1])
 		case "plan-changes": // once, between its showing and the start
 			b.Hook = func(b *apitest.Brain, method string) {
 				if method == "StartRun" && b.Plan.Hash == "hash-1" {
@@ -354,7 +356,7 @@ func exampleBrain() *apitest.Brain {
 			apitest.Member("par2-c", "par2", orchestrator.RoleLeader, true),
 			apitest.Member("par3-c", "par3", orchestrator.RoleVoter, true),
 		},
-		Verified: orchestrator.Verification{Index: 4608, At: apitest.Start, Nodes: []orchestrator.NodeDigest{
+		Verified: orchestrator.Verification{Recomputed: true, Index: 4608, At: apitest.Start, Nodes: []orchestrator.NodeDigest{
 			{Name: "par1-c", Problem: "not compared: silent for 20m0s"}, {Name: "par2-c", Digest: digest, Same: true}, {Name: "par3-c", Digest: digest, Same: true},
 		}},
 	}

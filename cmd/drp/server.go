@@ -82,6 +82,7 @@ func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Se
 		Name: c.Name, Cluster: credentials.Identity().Cluster, Site: state.SiteName(c.Site), Coordinators: c.members(),
 		Store: leaderStore{store}, Membership: membership{store}, Sealer: keyring, Recipients: c.Recipients, Peers: peers, Logger: log,
 		Vault: newVault(store.View, credentials), Exports: c.exports(store.View, credentials),
+		Trail: orchestrator.TrailOptions{Sign: credentials.Sign},
 	})
 	peers.self = brain
 	err = serve(ctx, c, brain, store, where, credentials, log)
@@ -118,7 +119,7 @@ func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator
 
 func (c serverConfig) store(credentials *identity.Credentials, log *slog.Logger, stop context.CancelCauseFunc) raftstore.Config {
 	config := raftstore.Config{
-		Name: c.Name, Dir: c.Data, Listen: c.Raft, Logger: log, Fatal: stop,
+		Name: c.Name, Dir: c.Data, Listen: c.Raft, Cluster: credentials.Identity().Cluster, Logger: log, Fatal: stop,
 		Server: credentials.Server(identity.Coordinator), Client: credentials.Client(identity.Coordinator),
 	}
 	for _, p := range c.Peers {
@@ -154,6 +155,12 @@ func translate(err error) error {
 		return fmt.Errorf("%w: %w", orchestrator.ErrNotLeader, err)
 	case errors.Is(err, raftstore.ErrUnknownOutcome):
 		return fmt.Errorf("%w: %w", orchestrator.ErrUnknownOutcome, err)
+	case errors.Is(err, raftstore.ErrDiskFull):
+		return fmt.Errorf("%w: %w", orchestrator.ErrReadOnly, err)
+	case errors.Is(err, raftstore.ErrNotMember):
+		return fmt.Errorf("%w: %w", state.ErrNotFound, err)
+	case errors.Is(err, raftstore.ErrRefused), errors.Is(err, raftstore.ErrTooNew):
+		return fmt.Errorf("%w: %w", orchestrator.ErrRefused, err)
 	}
 	return err
 }

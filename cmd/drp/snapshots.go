@@ -11,7 +11,7 @@ import (
 )
 
 func newSnapshotsCommand(c *connection) *cobra.Command {
-	return c.withStale(&cobra.Command{
+	return &cobra.Command{
 		Use: "snapshots ACCOUNT", Short: "Show an account's snapshots, newest first", Args: cobra.ExactArgs(1),
 		RunE: c.run(func(cmd *cobra.Command, client *api.Client, args []string) error {
 			snapshots, err := client.Snapshots(cmd.Context(), state.AccountName(args[0]))
@@ -33,5 +33,5 @@ func newSnapshotsCommand(c *connection) *cobra.Command {
 			t.print(cmd.OutOrStdout())
 			return nil
 		}),
-	})
+	}
 }

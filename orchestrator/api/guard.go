@@ -15,6 +15,7 @@ import (
 
 // guard is in front of every route: who asks, whether they may, limits, and the way to the leader.
 func (s *Server) guard(rt route, next http.HandlerFunc) http.HandlerFunc {
+	next = s.recorded(rt, next)
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.authenticate(r)
 		if err == nil && len(rt.roles) > 0 {
@@ -22,6 +23,10 @@ func (s *Server) guard(rt route, next http.HandlerFunc) http.HandlerFunc {
 		}
 		if err != nil {
 			s.log.Info("refused request", "route", rt.id, "caller", who.caller.String(), "from", r.RemoteAddr, "cause", err)
+			if who.known && person(who.caller) && errors.Is(err, ErrForbidden) {
+				s.refuse(w, r, rt, who, err)
+				return
+			}
 			writeProblem(w, err)
 			return
 		}

@@ -103,7 +103,7 @@ func (s *Server) listSnapshots(ctx context.Context, in *named) (*entity[[]*state
 }
 
 func (s *Server) getAccount(ctx context.Context, in *named) (*entity[AccountDetail], error) {
-	v, err := s.view(ctx)
+	v, err := s.cfg.API.View(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +131,11 @@ func (s *Server) getAccount(ctx context.Context, in *named) (*entity[AccountDeta
 func (s *Server) planFailover(ctx context.Context, in *entity[orchestrator.Scope]) (*entity[*orchestrator.Plan], error) {
 	if (in.Body.Site == "") == (in.Body.Server == "") {
 		return nil, fmt.Errorf("plan failover: name a site or a server, one of the two: %w", state.ErrInvalid)
+	}
+	// A plan names every account of a place, with its snapshots and addresses.
+	note := state.AuditNoteData{Action: "plan failover", Subject: in.Body.String(), Detail: "route plan-failover"}
+	if err := s.cfg.API.Record(ctx, callerOf(ctx).String(), note); err != nil {
+		return nil, err
 	}
 	plan, err := s.cfg.API.PlanFailover(ctx, in.Body)
 	if err != nil {

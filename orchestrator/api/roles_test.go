@@ -27,6 +27,7 @@ func allowed() map[string]string {
 		"GET /v1/accounts":                    people,
 		"GET /v1/accounts/{name}":             people,
 		"GET /v1/accounts/{name}/snapshots":   people,
+		"GET /v1/audit":                       operator,
 		"POST /v1/inventory":                  operator,
 		"POST /v1/plans/failover":             operator,
 		"POST /v1/backups":                    people,

@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"drp/orchestrator"
 	"drp/raftstore/identity"
 )
 
@@ -21,6 +23,7 @@ type route struct {
 	stale        bool            // has an answer of this coordinator's own, where that is asked for
 	own          bool            // while nobody leads this coordinator answers from what it knows itself
 	poll         bool            // may wait for a change
+	reads        string          // what it shows of customers' data, for the audit trail; empty: nothing, or it is a command itself
 	trusted      bool            // from our own processes: not held to the schema, so that versions may differ during an upgrade
 	add          func(huma.API, huma.Operation, *Server)
 }
@@ -71,6 +74,11 @@ func (s *Server) routes() []route {
 		return route{method: http.MethodPost, path: path, id: id, summary: summary, roles: []identity.Role{role},
 			leader: true, repeatable: true, poll: true, trusted: true, add: add}
 	}
+	shows := func(what string, rt route) route {
+		rt.reads = what
+		return rt
+	}
+	// What shows customers' data has no stale answer: without a leader it could not be recorded.
 	stale := func(rt route) route {
 		rt.stale = true
 		return rt
@@ -90,9 +98,11 @@ func (s *Server) routes() []route {
 		stale(get("/v1/sites", "list-sites", "list sites", handle((*Server).listSites))),
 		stale(get("/v1/servers", "list-servers", "list servers", handle((*Server).listServers))),
 		stale(get("/v1/policies", "list-policies", "list policies", handle((*Server).listPolicies))),
-		stale(get("/v1/accounts", "list-accounts", "list accounts", handle((*Server).listAccounts))),
-		stale(get("/v1/accounts/{name}", "get-account", "read an account", handle((*Server).getAccount))),
-		stale(get("/v1/accounts/{name}/snapshots", "list-snapshots", "list an account's snapshots", handle((*Server).listSnapshots))),
+		shows("list accounts", get("/v1/accounts", "list-accounts", "list accounts", handle((*Server).listAccounts))),
+		shows("read account", get("/v1/accounts/{name}", "get-account", "read an account", handle((*Server).getAccount))),
+		shows("read snapshots", get("/v1/accounts/{name}/snapshots", "list-snapshots", "list an account's snapshots", handle((*Server).listSnapshots))),
+		shows("read audit trail", route{method: http.MethodGet, path: "/v1/audit", id: "read-audit", summary: "read the audit trail", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).readAudit)}),
 		{method: http.MethodPost, path: "/v1/inventory", id: "apply-inventory", summary: "change the inventory", roles: operators,
 			leader: true, repeatable: true, add: handle((*Server).applyInventory)},
 		{method: http.MethodPost, path: "/v1/plans/failover", id: "plan-failover", summary: "see what a failover would do", roles: operators,
@@ -102,9 +112,9 @@ func (s *Server) routes() []route {
 
 		{method: http.MethodGet, path: "/v1/runbooks", id: "list-runbooks", summary: "list runbooks", roles: people, add: handle((*Server).listRunbooks)},
 		{method: http.MethodGet, path: "/v1/runbooks/{name}", id: "get-runbook", summary: "read a runbook", roles: people, add: handle((*Server).getRunbook)},
-		get("/v1/runs", "list-runs", "list runs", handle((*Server).listRuns)),
-		watch,
-		get("/v1/runs/{id}/accounts", "list-run-accounts", "list what a run planned for each account", handle((*Server).listRunAccounts)),
+		shows("list runs", get("/v1/runs", "list-runs", "list runs", handle((*Server).listRuns))),
+		shows("read run", watch),
+		shows("read run's accounts", get("/v1/runs/{id}/accounts", "list-run-accounts", "list what a run planned for each account", handle((*Server).listRunAccounts))),
 		{method: http.MethodPost, path: "/v1/runs", id: "start-run", summary: "start a run", roles: people,
 			leader: true, repeatable: true, add: handle((*Server).startRun)},
 		{method: http.MethodPost, path: "/v1/runs/{id}/confirm", id: "confirm-run", summary: "confirm a run", roles: people,
@@ -163,6 +173,9 @@ func handle[I, O any](f func(*Server, context.Context, *I) (*O, error)) func(hum
 				return out, nil
 			}
 			noteError(ctx, err)
+			if errors.Is(err, ErrForbidden) && person(callerOf(ctx)) && !s.recordRefusal(ctx, op.Method+" "+op.Path, err) {
+				err = orchestrator.ErrNotLeader
+			}
 			p := problemOf(err)
 			if p.Status == http.StatusInternalServerError {
 				s.log.Error("answered with an internal error", "route", op.OperationID, "caller", callerOf(ctx).String(), "cause", err)

@@ -11,7 +11,8 @@ import (
 )
 
 // A stale read is answered by the coordinator that is asked, from what it knows itself: without a leader, and without a
-// quorum. It is given only to a request that asks for it, and the answer always bears these headers.
+// quorum. It is given only to a request that asks for it, and the answer always bears these headers. What shows a
+// customer's data has none: who reads that is recorded first, and a record takes a quorum.
 const (
 	staleQuery      = "stale"
 	headerStaleAge  = "Drp-Stale-Age" // whatever was acknowledged longer ago is in it, such as 3.5s; or unknown

@@ -73,7 +73,7 @@ func (s *shop) export(signer *identity.Credentials) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if m.Signature, m.Chain, err = signer.Sign(m.Signed()); err != nil {
+	if m.Chain, m.Signature, err = signer.Sign(m.Signed()); err != nil {
 		s.t.Fatal(err)
 	}
 	data, err := json.Marshal(m)

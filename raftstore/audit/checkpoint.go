@@ -33,9 +33,7 @@ type Signed struct {
 
 // Signer signs with a coordinator's certificate: ECDSA (ASN.1) over the SHA-256 of text. chain is that certificate and
 // those above it, in DER.
-type Signer interface {
-	Sign(text []byte) (signature []byte, chain [][]byte, err error)
-}
+type Signer func(text []byte) (chain [][]byte, signature []byte, err error)
 
 // Certificates may sign other things, too: this makes sure that nothing else is taken for a checkpoint.
 const signedPrefix = "drp audit checkpoint 1\n"
@@ -49,14 +47,14 @@ func (c Checkpoint) text() ([]byte, error) {
 }
 
 // Sign gives a checkpoint as the text that ReadCheckpoint reads.
-func Sign(c Checkpoint, signer Signer) ([]byte, error) {
+func Sign(c Checkpoint, sign Signer) ([]byte, error) {
 	c.At = c.At.UTC().Round(0)
 	text, err := c.text()
 	if err != nil {
 		return nil, fmt.Errorf("sign checkpoint: %w", err)
 	}
 	s := Signed{Checkpoint: c}
-	if s.Signature, s.Chain, err = signer.Sign(text); err != nil {
+	if s.Chain, s.Signature, err = sign(text); err != nil {
 		return nil, fmt.Errorf("sign checkpoint: %w", err)
 	}
 	body, err := encode(s)

@@ -20,7 +20,7 @@ func TestSigned_Check(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		point  Checkpoint
-		signer Signer
+		signer *holder
 		want   string // empty: good
 	}{
 		{"under the issuing authority", point, issuing.holder(coordinator, issuing), ""},
@@ -33,7 +33,7 @@ func TestSigned_Check(t *testing.T) {
 		{"after the certificate had expired", late, issuing.holder(coordinator, issuing), "does not lead to the root"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			body, err := Sign(c.point, c.signer)
+			body, err := Sign(c.point, c.signer.sign)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +59,7 @@ func TestSigned_Check_findsEveryChange(t *testing.T) {
 	root := newAuthority(t, nil)
 	roots := x509.NewCertPool()
 	roots.AddCert(root.cert)
-	body, err := Sign(newHistory(t).live(5).checkpoint(0), root.holder("drp://"+cluster+"/coordinator/par1-c"))
+	body, err := Sign(newHistory(t).live(5).checkpoint(0), root.holder("drp://"+cluster+"/coordinator/par1-c").sign)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func FuzzScan(f *testing.F) {
 
 // FuzzReadCheckpoint: the same of checkpoints.
 func FuzzReadCheckpoint(f *testing.F) {
-	body, err := Sign(newHistory(f).live(3).checkpoint(0), newAuthority(f, nil).holder("drp://"+cluster+"/coordinator/par1-c"))
+	body, err := Sign(newHistory(f).live(3).checkpoint(0), newAuthority(f, nil).holder("drp://"+cluster+"/coordinator/par1-c").sign)
 	if err != nil {
 		f.Fatal(err)
 	}

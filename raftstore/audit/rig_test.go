@@ -231,8 +231,8 @@ func (a *authority) holder(uri string, chain ...*authority) *holder {
 	return h
 }
 
-func (h *holder) Sign(text []byte) ([]byte, [][]byte, error) {
+func (h *holder) sign(text []byte) ([][]byte, []byte, error) {
 	sum := sha256.Sum256(text)
 	signature, err := ecdsa.SignASN1(rand.Reader, h.key, sum[:])
-	return signature, h.chain, err
+	return h.chain, signature, err
 }

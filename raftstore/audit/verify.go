@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path"
 	"slices"
 
 	"drp/raftstore/state"
@@ -19,16 +20,20 @@ type File struct {
 
 // Report is what a good trail holds.
 type Report struct {
-	Cluster     string
-	First, Last uint64
-	Entries     uint64
-	Head        state.Digest
-	Checkpoints int    // that lie on it
-	Lost        []Lost // what recoveries of the cluster could not save
+	Cluster     string       `json:"cluster"`
+	First       uint64       `json:"first"`
+	Last        uint64       `json:"last"`
+	Entries     uint64       `json:"entries"`
+	Head        state.Digest `json:"head"`
+	Checkpoints int          `json:"checkpoints"`    // that lie on it
+	Lost        []Lost       `json:"lost,omitempty"` // what recoveries of the cluster could not save
 }
 
 // Lost are entries that there were and that a recovery of the cluster did not have: it began with an older state.
-type Lost struct{ From, Through uint64 }
+type Lost struct {
+	From    uint64 `json:"from"`
+	Through uint64 `json:"through"`
+}
 
 // Verify reads one segment to its end. With checkpoints, at least one has to lie on it, and each that can has to.
 func Verify(r io.Reader, checkpoints ...Checkpoint) (Report, error) {
@@ -106,6 +111,9 @@ func (p *part) read(wanted map[uint64]bool) error {
 	}
 	if err != nil {
 		return err
+	}
+	if said, ok := ParseName(path.Base(p.file.Name)); ok && !said.Matches(p.Segment) {
+		return &Fault{File: p.file.Name, What: fmt.Sprintf("it holds entries %d to %d, and not those that its name speaks of", p.First, p.Last)}
 	}
 	p.at[p.First-1], p.at[p.Last] = p.Previous, p.Head
 	return nil

@@ -163,6 +163,14 @@ func TestVerifyFiles(t *testing.T) {
 		_, err := VerifyFiles([]File{a, file("x", write(t, Header{Cluster: "other", First: 11}, nil))})
 		wantFault(t, err, "of cluster")
 	})
+	t.Run("files that changed their names", func(t *testing.T) {
+		name := SegmentName(1, 10, h.state.View().Audit(10, 1)[0].Hash)
+		if _, err := VerifyFiles([]File{file("audit/"+name, h.segment(1, 10)), b, c}); err != nil {
+			t.Error(err)
+		}
+		_, err := VerifyFiles([]File{a, file("audit/"+name, h.segment(11, 25)), c})
+		wantFault(t, err, name, "its name")
+	})
 	t.Run("a fault names its file", func(t *testing.T) {
 		_, err := VerifyFiles([]File{a, file("b", h.segment(11, 25)[:100])})
 		wantFault(t, err, "b: line 1")

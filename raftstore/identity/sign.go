@@ -13,7 +13,7 @@ import (
 
 // Sign signs a message with our certificate's key. What is signed has to begin with what it is, so that it can never be
 // taken for something else. The chain is our certificate and what stands between it and the authority (DER).
-func (c *Credentials) Sign(message []byte) (signature []byte, chain [][]byte, err error) {
+func (c *Credentials) Sign(message []byte) (chain [][]byte, signature []byte, err error) {
 	pair, err := c.pair()
 	if err != nil {
 		return nil, nil, fmt.Errorf("sign: %w", err)
@@ -27,7 +27,7 @@ func (c *Credentials) Sign(message []byte) (signature []byte, chain [][]byte, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("sign: %w", err)
 	}
-	return signature, pair.Certificate, nil
+	return pair.Certificate, signature, nil
 }
 
 // pair is what we show to a server.

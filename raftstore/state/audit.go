@@ -88,11 +88,11 @@ func (h *AuditHead) extend(txn *memdb.Txn, e *AuditEntry) {
 	}
 	auditTable.put(txn, e)
 	for range 2 {
-		held, exported := h.Seq-h.First+1, h.First <= h.Exported
+		held, exported := h.Seq-h.First+1, h.First < h.Exported // the newest exported one stays: the next export begins with its hash
 		if held <= auditKept || (!exported && held <= auditLimit) {
 			return
 		}
-		if !exported {
+		if h.First > h.Exported {
 			h.Dropped++
 		}
 		if old := auditTable.get(txn, auditKey(h.First)); old != nil {

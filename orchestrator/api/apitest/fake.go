@@ -31,10 +31,11 @@ type Brain struct {
 	Recovering *orchestrator.RecoveryReport
 	Hook       func(b *Brain, method string) // called under the lock before each answer
 
-	state *state.State
-	index uint64
-	calls []string
-	runs  []*state.Run
+	state   *state.State
+	index   uint64
+	calls   []string
+	records []string
+	runs    []*state.Run
 }
 
 var _ orchestrator.API = (*Brain)(nil)
@@ -54,6 +55,29 @@ func (b *Brain) Calls() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.calls)
+}
+
+// Records are the entries of the audit trail that were asked for, as "by: action, account or subject".
+func (b *Brain) Records() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.records)
+}
+
+// Record remembers each time that it is asked.
+func (b *Brain) Record(_ context.Context, by string, n state.AuditNoteData) error {
+	err := b.note("Record", "", "")
+	if err != nil {
+		return fmt.Errorf("%w: %w", orchestrator.ErrNotRecorded, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	what := string(n.Account)
+	if what == "" {
+		what = n.Subject
+	}
+	b.records = append(b.records, strings.TrimSuffix(by+": "+n.Action+", "+what, ", "))
+	return nil
 }
 
 // Command applies a command to the brain's state. It panics when the state refuses: a test is wrong then.
