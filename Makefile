@@ -2,8 +2,12 @@
 
 GO       ?= go
 TIMEOUT  ?= 30m
+RUNS     ?= 13
+SEED     ?= 1
+KIND     ?=
+KILLS    ?= 50
 
-.PHONY: all build packages test lint demo clean
+.PHONY: all build packages test lint demo clean chaos-raft bench-raft
 
 all: build
 
@@ -40,6 +44,16 @@ lint: bin/staticcheck
 
 demo: packages build
 	bin/demo
+
+# Clusters of real coordinators, and what goes wrong with machines. RUNS=n SEED=s [KIND=k]; SEED and RUNS=1 repeat a run.
+chaos-raft: packages bin/drp
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/chaos ./e2e/chaos
+	bin/chaos -runs $(RUNS) -seed $(SEED) -kind "$(KIND)"
+
+# What Raft and the state cost.
+bench-raft: bin/drp
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./e2e/bench
+	bin/bench -kills $(KILLS)
 
 clean:
 	rm -rf bin

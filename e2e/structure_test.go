@@ -38,6 +38,9 @@ var below = map[string]bool{
 var alongside = map[[2]string]bool{
 	{"drp/cmd/drp", "drp/e2e/lab"}:      true, // drp dev is the lab
 	{"drp/cmd/drp", "drp/e2e/lab/host"}: true,
+
+	{"drp/e2e/bench", "drp/raftstore"}:                    true, // it holds the store against a bare one, in one process
+	{"drp/e2e/bench", "drp/raftstore/raftstoretest/bare"}: true,
 }
 
 type listed struct {

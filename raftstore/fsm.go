@@ -1,8 +1,6 @@
 package raftstore
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -57,43 +55,61 @@ func (f *fsm) announce() {
 }
 
 // Apply answers with a state.Result, or an error where this node has stopped.
-func (f *fsm) Apply(entry *raft.Log) any {
+func (f *fsm) Apply(entry *raft.Log) any { return f.ApplyBatch([]*raft.Log{entry})[0] }
+
+// ApplyBatch applies entries that were committed together: the state is changed and shown once for all of them. The
+// answer to each is a state.Result, or an error where this node has stopped.
+func (f *fsm) ApplyBatch(entries []*raft.Log) []any {
+	answers := make([]any, len(entries))
+	s := f.state.Load()
+	b := s.Batch()
+	applied, founded := 0, false
+	for i, entry := range entries {
+		switch {
+		case entry.Type != raft.LogCommand: // who the members are is raft's own
+			continue
+		case f.stopped != nil:
+			answers[i] = f.stopped
+			continue
+		}
+		name, result, err := f.apply(b, entry)
+		if err != nil {
+			f.stopped, answers[i] = err, err
+			continue
+		}
+		answers[i] = result
+		applied++
+		founded = founded || result.Changed && (name == state.ClusterInit || name == state.ClusterRecover)
+	}
+	if applied > 0 {
+		b.Commit()
+		if founded {
+			f.tellCluster(s.View())
+		}
+		f.wentOn()
+		f.announce()
+	}
 	if f.stopped != nil {
-		return f.stopped
+		f.fail(f.stopped) // the first time counts
 	}
-	result, err := f.apply(entry)
-	if err != nil {
-		f.stopped = err
-		f.fail(err)
-		return err
-	}
-	f.wentOn()
-	f.announce()
-	return result
+	return answers
 }
 
-func (f *fsm) apply(entry *raft.Log) (state.Result, error) {
-	var c state.Command
-	d := json.NewDecoder(bytes.NewReader(entry.Data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
-		return state.Result{}, fmt.Errorf("decode entry %d of the log: %w", entry.Index, err)
-	}
-	s := f.state.Load()
-	digest := func() state.Digest { return s.View().Digest() }
-	f.marks.cross(f.last, entry.Index, digest)
-	result, err := s.Apply(entry.Index, c)
+func (f *fsm) apply(b *state.Batch, entry *raft.Log) (state.Name, state.Result, error) {
+	c, err := state.DecodeCommand(entry.Data)
 	if err != nil {
-		return result, err
+		return "", state.Result{}, fmt.Errorf("decode entry %d of the log: %w", entry.Index, err)
+	}
+	f.marks.cross(f.last, entry.Index, b.Digest)
+	result, err := b.Apply(entry.Index, c)
+	if err != nil {
+		return c.Name, result, err
 	}
 	f.last = entry.Index
 	if f.last%markEvery == 0 {
-		f.marks.cross(f.last, f.last+1, digest)
+		f.marks.cross(f.last, f.last+1, b.Digest)
 	}
-	if result.Changed && (c.Name == state.ClusterInit || c.Name == state.ClusterRecover) {
-		f.tellCluster(s.View())
-	}
-	return result, nil
+	return c.Name, result, nil
 }
 
 func (f *fsm) tellCluster(v *state.View) {

@@ -51,6 +51,7 @@ func newServerCommand() *cobra.Command {
 }
 
 func runServer(ctx context.Context, path string) error {
+	spareMemory()
 	var c serverConfig
 	if err := readConfig(path, &c); err != nil {
 		return err

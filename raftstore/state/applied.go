@@ -2,8 +2,6 @@ package state
 
 import (
 	"fmt"
-
-	memdb "github.com/hashicorp/go-memdb"
 )
 
 // rememberedAnswers reaches back further than any retry does.
@@ -29,7 +27,7 @@ func (a *applied) again(cmd Command) (Result, error) {
 }
 
 // remember writes down the answer, and forgets the oldest one when there are too many.
-func (s *State) remember(txn *memdb.Txn, next *progress, cmd Command, result Result) error {
+func (s *State) remember(txn *transaction, next *progress, cmd Command, result Result) error {
 	if cmd.ID == "" {
 		return fmt.Errorf("apply %s at %d: the command has no id", cmd.Name, next.Index)
 	}

@@ -3,11 +3,8 @@ package state
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"strings"
 	"time"
-
-	memdb "github.com/hashicorp/go-memdb"
 )
 
 // How many entries of the audit trail the state holds. Entries that are in a store may leave once there are more than
@@ -37,11 +34,7 @@ type AuditEntry struct {
 func (e *AuditEntry) Line() []byte {
 	plain := *e
 	plain.Hash = Digest{}
-	line, err := json.Marshal(plain)
-	if err != nil {
-		panic("state: encode audit entry: " + err.Error()) // it has nothing that JSON cannot hold
-	}
-	return line
+	return plain.appendJSON(make([]byte, 0, 512))
 }
 
 // Chain is the hash of this entry after the one whose hash is before.
@@ -67,7 +60,7 @@ func auditKey(seq uint64) string { return string(binary.BigEndian.AppendUint64(n
 
 // hasTrail reports whether commands leave entries. They begin to when every member makes them: rows that only newer
 // members have would look like a state gone wrong.
-func hasTrail(txn *memdb.Txn) bool {
+func hasTrail(txn *transaction) bool {
 	cluster := clusterTable.get(txn, "")
 	return cluster != nil && cluster.Level >= 2
 }
@@ -85,7 +78,7 @@ func (c *change) auditEntry(index uint64, cmd Command, result Result) *AuditEntr
 }
 
 // extend adds the entry of one command, and lets at most two old ones go: no single Apply pays for many.
-func (h *AuditHead) extend(txn *memdb.Txn, e *AuditEntry) {
+func (h *AuditHead) extend(txn *transaction, e *AuditEntry) {
 	h.Seq++
 	e.Seq = h.Seq
 	e.Hash = e.Chain(h.Hash)
@@ -119,14 +112,14 @@ func (v *View) AuditHead() AuditHead {
 
 // Audit returns the entries from seq on, oldest first, and no more than limit.
 func (v *View) Audit(from uint64, limit int) []*AuditEntry {
-	it, err := v.txn.LowerBound(auditTable.name, "id", auditKey(from))
 	var list []*AuditEntry
-	if err != nil {
-		return auditTable.collect(it, err)
+	if limit <= 0 {
+		return nil
 	}
-	for row := it.Next(); row != nil && len(list) < limit; row = it.Next() {
+	v.txn.from(v.txn.db.first[auditTable.name], auditKey(from), func(_ string, row any) bool {
 		list = append(list, row.(*AuditEntry))
-	}
+		return len(list) < limit
+	})
 	return list
 }
 

@@ -71,7 +71,7 @@ func TestAudit_leavesMemoryOnceExported(t *testing.T) {
 
 func TestAudit_dropsAndCountsAboveItsLimit(t *testing.T) {
 	s := New()
-	txn := s.begin()
+	txn := s.db.write()
 	h := AuditHead{}
 	for range auditLimit + 10 {
 		h.extend(txn, &AuditEntry{Command: TaskForget})

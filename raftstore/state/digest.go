@@ -4,11 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"math/bits"
-
-	memdb "github.com/hashicorp/go-memdb"
 )
 
 // Digest is a SHA-256, or a sum of them. As text it is 64 hexadecimal digits.
@@ -56,7 +53,7 @@ func (d *Digest) combine(e Digest, op func(x, y, carry uint64) (uint64, uint64))
 
 // digestOfRow is of a row in its table. Progress is left out: it holds the digest itself.
 func digestOfRow(table string, row any) (Digest, error) {
-	data, err := json.Marshal(row)
+	data, err := marshalRow(row)
 	if err != nil {
 		return Digest{}, fmt.Errorf("digest row of %s: %w", table, err)
 	}
@@ -72,21 +69,21 @@ func digestOfEncoded(table string, row []byte) Digest {
 	return d
 }
 
-// after is the digest when the changes of a transaction that tracks them have been made.
-func (d Digest) after(changes memdb.Changes) (Digest, error) {
+// after is the digest when the changes of a transaction have been made.
+func (d Digest) after(changes []rowChange) (Digest, error) {
 	for _, c := range changes {
-		if c.Table == progressTable.name {
+		if c.table.title() == progressTable.name {
 			continue
 		}
-		if c.Before != nil {
-			row, err := digestOfRow(c.Table, c.Before)
+		if c.before != nil {
+			row, err := digestOfRow(c.table.title(), c.before)
 			if err != nil {
 				return d, err
 			}
 			d.subtract(row)
 		}
-		if c.After != nil {
-			row, err := digestOfRow(c.Table, c.After)
+		if c.after != nil {
+			row, err := digestOfRow(c.table.title(), c.after)
 			if err != nil {
 				return d, err
 			}

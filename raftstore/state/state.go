@@ -1,19 +1,14 @@
 package state
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"time"
-
-	memdb "github.com/hashicorp/go-memdb"
 )
 
 // State is what Raft replicates. One goroutine applies; any number read views meanwhile.
 type State struct {
-	db *memdb.MemDB
+	db *database
 	// answers is how many of them are kept for retries. It is part of what Apply does: all nodes have the same.
 	answers int
 }
@@ -28,26 +23,17 @@ type progress struct {
 
 // New returns the state before the first command.
 func New() *State {
-	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
-	for _, t := range allTables() {
-		schema.Tables[t.title()] = t.schema()
-	}
-	db, err := memdb.NewMemDB(schema)
-	if err != nil {
-		panic("state: build tables: " + err.Error()) // the schema is written in this package
-	}
-	return &State{db: db, answers: rememberedAnswers}
+	return &State{db: newDatabase(allTables()), answers: rememberedAnswers}
 }
 
 // View returns the state as it is now. It is cheap and stays as it is.
 func (s *State) View() *View {
-	moment := s.db.Snapshot()
-	return &View{txn: moment.Txn(false), db: moment}
+	return &View{txn: s.db.read()}
 }
 
 // change is one command being applied. Nothing of it is seen before it was accepted as a whole.
 type change struct {
-	*memdb.Txn
+	Txn      *transaction
 	at       time.Time
 	by       string
 	progress *progress // as it will be after this command
@@ -146,79 +132,17 @@ func (c Command) Validate() error {
 // Apply carries out one entry of the log. Its error means that this node cannot go on: it does not know the command,
 // or cannot read it. A refusal is an answer like any other, and is in Result.Err.
 func (s *State) Apply(index uint64, cmd Command) (Result, error) {
-	handle, ok := handlers[cmd.Name]
-	if !ok {
-		return Result{}, &UnknownCommandError{Name: cmd.Name}
-	}
-	txn := s.begin()
-	defer func() { txn.Abort() }() // nothing after a commit
-
-	next := progressOf(txn)
-	next.Index = index
-	if first := appliedTable.get(txn, cmd.ID); first != nil {
-		result, err := first.again(cmd)
-		if err != nil {
-			return Result{}, err
-		}
-		progressTable.put(txn, &next)
-		txn.Commit()
-		return result, nil
-	}
-
-	c := &change{Txn: txn, at: cmd.At.UTC().Round(0), by: cmd.By, progress: &next}
-	changed, err := handle(c, cmd.Data)
+	b := s.Batch()
+	result, err := b.Apply(index, cmd)
 	if err == nil {
-		err = c.checkHold(cmd.Name)
+		b.Commit()
 	}
-	result := Result{Changed: changed, Notes: c.notes, Token: c.token}
-	if err != nil {
-		var refused *refusal
-		if !errors.As(err, &refused) {
-			return Result{}, fmt.Errorf("apply %s %s at %d: %w", cmd.Name, cmd.ID, index, err)
-		}
-		txn.Abort()
-		txn = s.begin()
-		next = progressOf(txn)
-		next.Index = index
-		result = Result{Err: refused}
-	}
-	if err := s.remember(txn, &next, cmd, result); err != nil {
-		return Result{}, err
-	}
-	if hasTrail(txn) {
-		next.Audit.extend(txn, c.auditEntry(index, cmd, result))
-	}
-	if next.Digest, err = next.Digest.after(txn.Changes()); err != nil {
-		return Result{}, fmt.Errorf("apply %s %s at %d: %w", cmd.Name, cmd.ID, index, err)
-	}
-	progressTable.put(txn, &next)
-	txn.Commit()
-	return result, nil
+	return result, err
 }
 
-// begin a transaction that knows its changes.
-func (s *State) begin() *memdb.Txn {
-	txn := s.db.Txn(true)
-	txn.TrackChanges()
-	return txn
-}
-
-func progressOf(txn *memdb.Txn) progress {
+func progressOf(txn *transaction) progress {
 	if p := progressTable.get(txn, ""); p != nil {
 		return *p
 	}
 	return progress{}
-}
-
-// decodeStrict refuses fields that it does not know: an older binary that left them out would go its own way.
-func decodeStrict(data []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more after the value")
-	}
-	return nil
 }

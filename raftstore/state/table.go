@@ -2,13 +2,11 @@ package state
 
 import (
 	"encoding/binary"
-	"fmt"
+	"slices"
 	"time"
-
-	memdb "github.com/hashicorp/go-memdb"
 )
 
-// table describes one memdb table, whose rows are *T. Rows are never changed in place: who changes one puts a
+// table describes one table, whose rows are *T. Rows are never changed in place: who changes one puts a
 // clone of it.
 type table[T any] struct {
 	name string
@@ -45,115 +43,92 @@ func newestFirst(t time.Time) string {
 	return string(b[:])
 }
 
-func (t table[T]) schema() *memdb.TableSchema {
-	s := &memdb.TableSchema{Name: t.name, Indexes: map[string]*memdb.IndexSchema{
-		"id": {Name: "id", Unique: true, Indexer: singleKey[T]{t.key}},
-	}}
-	for _, ix := range t.by {
-		s.Indexes[ix.name] = &memdb.IndexSchema{Name: ix.name, AllowMissing: true, Indexer: manyKeys[T]{keys: ix.keys}}
+func (t table[T]) title() string { return t.name }
+
+// indexes is how many trees there are beside the table's own.
+func (t table[T]) indexes() int { return len(t.by) }
+
+// tree is that of an index. An index that does not exist is a bug here.
+func (t table[T]) tree(txn *transaction, index string) int {
+	for i, ix := range t.by {
+		if ix.name == index {
+			return txn.db.first[t.name] + 1 + i
+		}
 	}
-	return s
+	panic("state: table " + t.name + " has no index " + index)
 }
 
 // get returns the row with this key, or nil.
-func (t table[T]) get(txn *memdb.Txn, key string) *T {
-	row, err := txn.First(t.name, "id", key)
-	return t.must(row, err)
+func (t table[T]) get(txn *transaction, key string) *T {
+	row, _ := txn.get(txn.db.first[t.name], key).(*T)
+	return row
 }
 
 // first returns the first row in the order of an index, or nil.
-func (t table[T]) first(txn *memdb.Txn, index string) *T {
-	row, err := txn.First(t.name, index)
-	return t.must(row, err)
-}
-
-// must holds that tables and indexes are named in this package alone: an error of memdb's is a bug here.
-func (t table[T]) must(row any, err error) *T {
-	if err != nil {
-		panic("state: read " + t.name + ": " + err.Error())
-	}
-	if row == nil {
-		return nil
-	}
-	return row.(*T)
+func (t table[T]) first(txn *transaction, index string) *T {
+	var first *T
+	txn.prefixed(t.tree(txn, index), "", func(row any) bool {
+		first = row.(*T)
+		return false
+	})
+	return first
 }
 
 // list returns all rows in the order of their keys.
-func (t table[T]) list(txn *memdb.Txn) []*T { return t.collect(txn.Get(t.name, "id")) }
+func (t table[T]) list(txn *transaction) []*T { return t.collect(txn, txn.db.first[t.name], "") }
 
 // find returns the rows that an index holds under exactly this key, ordered by their own.
-func (t table[T]) find(txn *memdb.Txn, index, key string) []*T {
-	return t.collect(txn.Get(t.name, index, key))
+func (t table[T]) find(txn *transaction, index, key string) []*T {
+	return t.collect(txn, t.tree(txn, index), key+separator)
 }
 
 // prefixed returns the rows whose key in this index begins with whole parts, in the index's order.
-func (t table[T]) prefixed(txn *memdb.Txn, index string, parts ...string) []*T {
-	return t.collect(txn.Get(t.name, index+"_prefix", compound(append(parts, "")...)))
+func (t table[T]) prefixed(txn *transaction, index string, parts ...string) []*T {
+	return t.collect(txn, t.tree(txn, index), compound(append(parts, "")...))
 }
 
-func (t table[T]) collect(rows memdb.ResultIterator, err error) []*T {
-	if err != nil {
-		panic("state: list " + t.name + ": " + err.Error())
-	}
+func (t table[T]) collect(txn *transaction, tree int, prefix string) []*T {
 	var list []*T
-	for row := rows.Next(); row != nil; row = rows.Next() {
+	txn.prefixed(tree, prefix, func(row any) bool {
 		list = append(list, row.(*T))
-	}
+		return true
+	})
 	return list
 }
 
 // put adds a row, or replaces the one with its key. The caller never touches the row again.
-func (t table[T]) put(txn *memdb.Txn, row *T) {
-	if err := txn.Insert(t.name, row); err != nil {
-		panic("state: write " + t.name + ": " + err.Error())
+func (t table[T]) put(txn *transaction, row *T) {
+	own, key := txn.db.first[t.name], t.key(row)
+	old := t.get(txn, key)
+	for i, ix := range t.by {
+		keys := ix.keys(row)
+		if old != nil {
+			for _, k := range ix.keys(old) {
+				if !slices.Contains(keys, k) {
+					txn.remove(own+1+i, compound(k, key))
+				}
+			}
+		}
+		for _, k := range keys {
+			txn.set(own+1+i, compound(k, key), row)
+		}
 	}
+	txn.set(own, key, row)
+	var before any
+	if old != nil {
+		before = old
+	}
+	txn.note(t, key, before, row)
 }
 
 // drop removes a row that is there.
-func (t table[T]) drop(txn *memdb.Txn, row *T) {
-	if err := txn.Delete(t.name, row); err != nil {
-		panic("state: delete " + t.name + ": " + err.Error())
+func (t table[T]) drop(txn *transaction, row *T) {
+	own, key := txn.db.first[t.name], t.key(row)
+	for i, ix := range t.by {
+		for _, k := range ix.keys(row) {
+			txn.remove(own+1+i, compound(k, key))
+		}
 	}
-}
-
-// singleKey and manyKeys are memdb's indexers over our key functions.
-type singleKey[T any] struct{ key func(*T) string }
-
-func (s singleKey[T]) FromObject(row any) (bool, []byte, error) {
-	return true, []byte(s.key(row.(*T)) + separator), nil
-}
-
-func (s singleKey[T]) FromArgs(args ...any) ([]byte, error) { return keyFromArgs(args) }
-
-func (s singleKey[T]) PrefixFromArgs(args ...any) ([]byte, error) { return prefixFromArgs(args) }
-
-type manyKeys[T any] struct{ keys func(*T) []string }
-
-func (m manyKeys[T]) FromObject(row any) (bool, [][]byte, error) {
-	keys := m.keys(row.(*T))
-	vals := make([][]byte, len(keys))
-	for i, k := range keys {
-		vals[i] = []byte(k + separator)
-	}
-	return len(vals) > 0, vals, nil
-}
-
-func (m manyKeys[T]) FromArgs(args ...any) ([]byte, error) { return keyFromArgs(args) }
-
-func (m manyKeys[T]) PrefixFromArgs(args ...any) ([]byte, error) { return prefixFromArgs(args) }
-
-func keyFromArgs(args []any) ([]byte, error) {
-	prefix, err := prefixFromArgs(args)
-	return append(prefix, separator...), err
-}
-
-func prefixFromArgs(args []any) ([]byte, error) {
-	if len(args) != 1 {
-		return nil, fmt.Errorf("got %d parts of a key, want 1", len(args))
-	}
-	key, ok := args[0].(string)
-	if !ok {
-		return nil, fmt.Errorf("got a key of type %T, want a string", args[0])
-	}
-	return []byte(key), nil
+	txn.remove(own, key)
+	txn.note(t, key, row, nil)
 }

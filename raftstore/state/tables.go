@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-
-	memdb "github.com/hashicorp/go-memdb"
 )
 
 // The tables. What is written here is never changed after the program's start.
@@ -98,9 +96,11 @@ func addressKeys(a *Account) []string {
 // storedTable is what Persist, Restore and the schema need of a table, whatever its rows are.
 type storedTable interface {
 	title() string
-	schema() *memdb.TableSchema
-	rows(txn *memdb.Txn) func(yield func(any) bool)
-	load(txn *memdb.Txn, row json.RawMessage) (any, error)
+	indexes() int
+	rows(txn *transaction) func(yield func(any) bool)
+	decode(row json.RawMessage) (any, error)
+	insert(txn *transaction, row any)
+	remove(txn *transaction, row any)
 }
 
 // allTables in the order in which Persist writes them. New ones go to the end.
@@ -113,28 +113,19 @@ func allTables() []storedTable {
 	}
 }
 
-func (t table[T]) title() string { return t.name }
-
 // rows goes over all rows in the order of their keys.
-func (t table[T]) rows(txn *memdb.Txn) func(yield func(any) bool) {
-	return func(yield func(any) bool) {
-		it, err := txn.Get(t.name, "id")
-		if err != nil {
-			panic("state: list " + t.name + ": " + err.Error())
-		}
-		for row := it.Next(); row != nil; row = it.Next() {
-			if !yield(row) {
-				return
-			}
-		}
-	}
+func (t table[T]) rows(txn *transaction) func(yield func(any) bool) {
+	return func(yield func(any) bool) { txn.prefixed(txn.db.first[t.name], "", yield) }
 }
 
-func (t table[T]) load(txn *memdb.Txn, data json.RawMessage) (any, error) {
+func (t table[T]) decode(data json.RawMessage) (any, error) {
 	row := new(T)
 	if err := decodeStrict(data, row); err != nil {
 		return nil, fmt.Errorf("decode row of %s: %w", t.name, err)
 	}
-	t.put(txn, row)
 	return row, nil
 }
+
+func (t table[T]) insert(txn *transaction, row any) { t.put(txn, row.(*T)) }
+
+func (t table[T]) remove(txn *transaction, row any) { t.drop(txn, row.(*T)) }

@@ -1,18 +1,15 @@
 package state
 
-import memdb "github.com/hashicorp/go-memdb"
-
 // View is the state at one moment. It may be read from any goroutine, for as long as anybody likes.
 // Rows are shared: nobody changes them. A row that does not exist is nil. Lists are new slices, sorted by name
 // where nothing else is said.
 type View struct {
-	txn *memdb.Txn
-	db  *memdb.MemDB // this moment of it, which nobody writes
+	txn *transaction
 }
 
 // Preview says what Apply would answer to a command. Nothing changes.
 func (v *View) Preview(c Command) (Result, error) {
-	return (&State{db: v.db.Snapshot()}).Apply(v.Index()+1, c)
+	return (&State{db: v.txn.db.fork(v.txn.version)}).Apply(v.Index()+1, c)
 }
 
 // Index is the log's index of the newest command in this view.

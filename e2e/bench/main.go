@@ -1,0 +1,87 @@
+// Command bench measures what Raft and the state cost: throughput beside a bare hashicorp/raft loop, failover, and a
+// state as large as the largest platform that drp is made for. Each line says its limit, and whether it holds.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+var errShort = errors.New("not every limit holds")
+
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	program := flags.String("drp", "bin/drp", "the program to run")
+	only := flags.String("only", "throughput,failover,large", "which parts")
+	pairs := flags.Int("pairs", 9, "rounds of each side, for each number of clients")
+	length := flags.Duration("length", 1500*time.Millisecond, "of one round")
+	kills := flags.Int("kills", 50, "of a leader")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	absolute, err := filepath.Abs(*program)
+	if err != nil {
+		return fmt.Errorf("find drp: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "drp-bench-")
+	if err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	holds, short := 0, 0
+	say := func(v verdict) {
+		fmt.Fprintln(stdout, v)
+		switch {
+		case v.limit == "":
+		case v.ok:
+			holds++
+		default:
+			short++
+		}
+	}
+	parts := []struct {
+		name string
+		run  func(dir string) error
+	}{
+		{"throughput", func(dir string) error { return throughput(ctx, dir, *pairs, *length, say) }},
+		{"failover", func(dir string) error { return failover(ctx, absolute, dir, *kills, say) }},
+		{"large", func(dir string) error { return large(ctx, absolute, dir, say) }},
+	}
+	for _, p := range parts {
+		if !slices.Contains(strings.Split(*only, ","), p.name) {
+			continue
+		}
+		own := filepath.Join(dir, p.name)
+		if err := os.Mkdir(own, 0o700); err != nil {
+			return fmt.Errorf("make directory: %w", err)
+		}
+		if err := p.run(own); err != nil {
+			return fmt.Errorf("measure %s: %w", p.name, err)
+		}
+	}
+	fmt.Fprintf(stdout, "bench-raft: holds=%d short=%d\n", holds, short)
+	if short > 0 {
+		return errShort
+	}
+	return nil
+}
