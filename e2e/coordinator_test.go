@@ -94,7 +94,11 @@ func (s *stage) ready(machine, old, name string) []string {
 	}
 	host, err := s.Lab.Host(machine)
 	s.must(err)
-	authority, err := identity.LoadAuthority(s.Lab.Keys())
+	root, err := os.ReadFile(filepath.Join(s.Lab.Keys(), "ca.pem"))
+	s.must(err)
+	rootKey, err := os.ReadFile(filepath.Join(s.Lab.Keys(), "ca.key"))
+	s.must(err)
+	authority, err := identity.OpenAuthority(root, rootKey)
 	s.must(err)
 	cert, key, err := authority.Issue(identity.Coordinator, name, []string{host.Address.String()}, time.Hour)
 	s.must(err)

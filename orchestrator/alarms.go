@@ -68,6 +68,7 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 		all = append(all, Alarm{Kind: alarmHeld, Since: c.Held.Since,
 			Message: fmt.Sprintf("the cluster was recovered (%s) and waits for a person: nothing is decided or moved until drp recover resume", c.Held.How)})
 	}
+	all = append(all, o.exportAlarms(n)...)
 	if why := o.SecretsTrouble(); why != "" {
 		all = append(all, Alarm{Kind: alarmSecrets, Member: o.config.Name, Message: why})
 	}

@@ -16,6 +16,7 @@ type Orchestrator struct {
 	config   Config
 	log      *slog.Logger
 	observed *observed
+	exports  exports
 	records  records
 	asked    sync.Map // probeKey → true while a probe is under way
 	secrets  secrets

@@ -59,6 +59,9 @@ func (probe) isAction()            {}
 
 // decide is the whole policy of the leader.
 func decide(n now) []action {
+	if held(n.view) {
+		return facts(n)
+	}
 	var actions []action
 	for _, part := range []func(now) []action{
 		statusChanges, reportedOutcomes, firstPlacements, dueBackups, runSteps, endedTasks,
@@ -129,7 +132,10 @@ func reportedOutcomes(n now) []action {
 				continue
 			}
 			switch {
-			case a.Stop && (o.Phase == wire.Stopped || o.Phase == wire.SetAside):
+			case !a.Stop && !holding(o):
+				// Its agent stopped it for good under this very token, at the word of a leader whose record of it was lost.
+				actions = append(actions, propose{state.AssignmentStop, state.AssignmentStopData{Account: a.Account, Token: a.Token}})
+			case a.Stop && !holding(o):
 				actions = append(actions, propose{state.AssignmentFenced, state.AssignmentFencedData{
 					Account: a.Account, Token: a.Token, Method: state.AgentStopped, By: string(server.Name)}})
 			case !a.Stop && o.Phase == wire.Running && a.ReadyAt.IsZero():
@@ -176,9 +182,13 @@ func firstPlacements(n now) []action {
 		return nil
 	}
 	slices.SortStableFunc(waiting, byRecovery)
+	taken := n.heldSomewhere()
 	free := n.room()
 	var actions []action
 	for _, a := range waiting {
+		if _, ok := taken[a.Name]; ok {
+			continue // shown by status: it runs already, and an empty home would take its place
+		}
 		site := a.Site
 		repo := n.view.Repository(a.Name)
 		if repo != nil {

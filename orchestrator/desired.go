@@ -44,6 +44,11 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 	if err != nil {
 		return d, err
 	}
+	if held(v) {
+		d.Recovering = true
+		d.Revision = revision(d)
+		return d, nil
+	}
 	named := map[state.AccountName]bool{}
 	for _, a := range v.AssignmentsOn(server.Name) {
 		account := v.Account(a.Account)
@@ -114,7 +119,8 @@ func repositoryAccess(v *state.View, a *state.Assignment, open opener) (wire.Rep
 	return access, true
 }
 
-// gatewayView lets each server at the repositories of what it is assigned, at its own site.
+// gatewayView lets each server at the repositories of what it is assigned, at its own site. While the cluster is held
+// nobody writes: who is to write follows from tokens that are not known yet.
 func gatewayView(v *state.View, site state.SiteName) wire.GatewayView {
 	var view wire.GatewayView
 	for _, s := range v.ServersAt(site) {
@@ -125,7 +131,7 @@ func gatewayView(v *state.View, site state.SiteName) wire.GatewayView {
 			}
 			view.Grants = append(view.Grants, wire.Grant{
 				Account: a.Account, Server: a.Server, Token: a.Token,
-				Write: repo.Home.Site == site && !a.Stop,
+				Write: repo.Home.Site == site && !a.Stop && !held(v),
 			})
 		}
 	}
@@ -135,6 +141,9 @@ func gatewayView(v *state.View, site state.SiteName) wire.GatewayView {
 
 // workerDesired is what a site lacks: repositories to create, and snapshots that other sites hold.
 func workerDesired(v *state.View, site state.SiteName, open opener) wire.WorkerDesired {
+	if held(v) {
+		return wire.WorkerDesired{Revision: revision(wire.WorkerDesired{})}
+	}
 	d := wire.WorkerDesired{NewSite: true}
 	for _, repo := range v.Repositories() {
 		account := v.Account(repo.Account)

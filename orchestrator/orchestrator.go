@@ -57,7 +57,8 @@ type Config struct {
 	Sealer       Sealer
 	Recipients   []string // of the configuration file: the coordinators' and the operators' offline ones
 	Peers        Peers
-	Vault        Vault // nil: nothing is exported
+	Vault        Vault         // nil: nothing is exported
+	Exports      ExportOptions // to whom, and signed by whom
 	Trail        TrailOptions
 	Logger       *slog.Logger
 	Clock        func() time.Time
@@ -101,6 +102,7 @@ type SiteStatus struct {
 	Witness     bool           `json:"witness,omitempty"`
 	GatewaySeen time.Time      `json:"gateway_seen,omitzero"` // since this leader leads
 	WorkerSeen  time.Time      `json:"worker_seen,omitzero"`
+	Export      *SiteExport    `json:"export,omitempty"` // the newest export of the state in its store, as this leader knows it
 }
 
 // ServerReport is one server.
@@ -158,6 +160,8 @@ type API interface {
 	AgentSync(ctx context.Context, r wire.AgentReport) (wire.AgentDesired, error)    // (leader)
 	GatewaySync(ctx context.Context, r wire.GatewayReport) (wire.GatewayView, error) // (leader)
 	WorkerSync(ctx context.Context, r wire.WorkerReport) (wire.WorkerDesired, error) // (leader)
-	Probe(ctx context.Context, p wire.Probe) wire.ProbeResult                        // any coordinator, from its own site
-	SetContacts(c wire.Contacts) wire.Introduction                                   // any coordinator
+	Recovery
+
+	Probe(ctx context.Context, p wire.Probe) wire.ProbeResult // any coordinator, from its own site
+	SetContacts(c wire.Contacts) wire.Introduction            // any coordinator
 }

@@ -34,7 +34,8 @@ func (o *Orchestrator) statusOf(n now) *StatusReport {
 	report := &StatusReport{At: n.at, Cluster: n.view.Cluster(), Leader: leader, Coordinators: o.coordinators(n, leader), Alarms: o.alarms(n)}
 	for _, s := range n.view.Sites() {
 		report.Sites = append(report.Sites, SiteStatus{
-			Site: s.Name, Witness: s.Witness, GatewaySeen: n.seen.gateways[s.Name], WorkerSeen: n.seen.workers[s.Name]})
+			Site: s.Name, Witness: s.Witness, GatewaySeen: n.seen.gateways[s.Name], WorkerSeen: n.seen.workers[s.Name],
+			Export: o.exports.at(s)})
 	}
 	full := newPlacement(n.view, "", func(*state.Server) bool { return true })
 	for _, s := range n.view.Servers() {
@@ -72,6 +73,8 @@ func accountStatus(n now, a *state.Account) AccountStatus {
 			// What it said last is no longer known to be true.
 			status.Phase, status.Message = "", fmt.Sprintf("server %s has not been heard for %s", as.Server, n.at.Sub(last).Round(time.Second))
 		}
+	} else if on, ok := n.heldSomewhere()[a.Name]; ok {
+		status.Message = fmt.Sprintf("server %s runs it under token %s, from before the coordinators were recovered: it is left alone, and not placed", on.Server, on.Token)
 	} else {
 		status.Message = "no server that answers has room for it"
 	}

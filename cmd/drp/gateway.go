@@ -59,7 +59,7 @@ func runGateway(ctx context.Context, path string) error {
 		return fmt.Errorf("listen for agents: %w", err)
 	}
 	door := &gateway.Gateway{Site: c.Site, Store: store, Log: log, Trusted: credentials.Check}
-	server := gateway.NewServer(c.Listen, credentials.Server(identity.Agent), door)
+	server := gateway.NewServer(c.Listen, credentials.Server(identity.Agent, identity.Coordinator), door)
 	log.Info("gateway is ready", "name", c.Name, "site", c.Site, "listen", c.Listen)
 	go keepRenewed(ctx, credentials, client.Renew, log)
 	group, ctx := errgroup.WithContext(ctx)

@@ -50,6 +50,7 @@ func newRootCommand() *cobra.Command {
 		newApplyCommand(c), newGetCommand(c), newStatusCommand(c), newBackupCommand(c), newSnapshotsCommand(c),
 		newFailoverCommand(c), newRunbookCommand(c), newRunCommand(c), newTokenCommand(c), newRaftCommand(c), newAuditCommand(c), newVersionCommand(c),
 		newCACommand(c), newOperatorCommand(c),
+		newExportCommand(c), newRecoverCommand(c),
 	)
 	root.AddCommand(daemonCommands(c)...)
 	return root

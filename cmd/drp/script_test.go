@@ -370,7 +370,7 @@ func exampleBrain() *apitest.Brain {
 	b.Report = &orchestrator.StatusReport{
 		At: apitest.Start, Cluster: &state.Cluster{UUID: "cluster-a", Incarnation: 1}, Leader: "par2-c",
 		Coordinators: []orchestrator.CoordinatorStatus{{Name: "par1-c", Site: "par1", Role: "follower"}, {Name: "par2-c", Site: "par2", Role: "leader", LastContact: apitest.Start}},
-		Sites:        []orchestrator.SiteStatus{{Site: "par1"}, {Site: "par2", GatewaySeen: apitest.Start.Add(-2 * time.Second), WorkerSeen: apitest.Start.Add(-3 * time.Second)}, {Site: "par3", Witness: true}},
+		Sites:        []orchestrator.SiteStatus{{Site: "par1", Export: &orchestrator.SiteExport{Error: "no gateway answers"}}, {Site: "par2", Export: &orchestrator.SiteExport{At: apitest.Start.Add(-20 * time.Minute)}, GatewaySeen: apitest.Start.Add(-2 * time.Second), WorkerSeen: apitest.Start.Add(-3 * time.Second)}, {Site: "par3", Witness: true}},
 		Servers: []orchestrator.ServerReport{
 			{Server: "par1-s1", Site: "par1", Status: state.Down, LastContact: apitest.Start.Add(-40 * time.Second), Accounts: 2, Used: state.Resources{Memory: 512 << 20, Disk: 2 << 30}, Capacity: room},
 			{Server: "par2-s1", Site: "par2", Status: state.Up, LastContact: apitest.Start.Add(-time.Second), Capacity: room},

@@ -87,6 +87,8 @@ func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Se
 	brain := orchestrator.New(orchestrator.Config{
 		Name: c.Name, Cluster: credentials.Identity().Cluster, Site: state.SiteName(c.Site), Coordinators: c.members(),
 		Store: leaderStore{store}, Membership: membership{store}, Sealer: keyring, Recipients: c.Recipients, Peers: peers, Logger: log,
+		Vault: newVault(store.View, credentials), Exports: c.exports(store.View, credentials),
+		Trail: orchestrator.TrailOptions{Sign: credentials.Sign},
 	})
 	peers.self = brain
 	registrar := newRegistrar(c, store, where, keyring, credentials, log)
@@ -120,6 +122,7 @@ func serve(ctx context.Context, c serverConfig, brain *orchestrator.Orchestrator
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(ctx, tcp, socket) })
 	group.Go(func() error { return ignoreCancelled(brain.Lead(ctx)) })
+	group.Go(func() error { return ignoreCancelled(brain.KeepExports(ctx)) })
 	return group.Wait()
 }
 

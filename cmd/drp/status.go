@@ -59,13 +59,13 @@ func printStatus(w io.Writer, r *orchestrator.StatusReport, all bool) {
 	t.print(w)
 
 	fmt.Fprintln(w)
-	t = newTable("SITE", "GATEWAY", "WORKER")
+	t = newTable("SITE", "GATEWAY", "WORKER", "EXPORT")
 	for _, s := range r.Sites {
 		if s.Witness {
-			t.add(string(s.Site), "(witness)", "")
+			t.add(string(s.Site), "(witness)", "", "")
 			continue
 		}
-		t.add(string(s.Site), ago(r.At, s.GatewaySeen), ago(r.At, s.WorkerSeen))
+		t.add(string(s.Site), ago(r.At, s.GatewaySeen), ago(r.At, s.WorkerSeen), exportAge(r.At, s.Export))
 	}
 	t.print(w)
 

@@ -47,9 +47,11 @@ type Agent struct {
 	Parallel int
 	Log      *slog.Logger
 
-	journal  *journal
-	restores chan struct{} // a slot for each restore of a home that is under way
-	held     held
+	journal *journal
+	// recovering: the leader has asked for all that is remembered here. Only the loop of run uses it.
+	recovering bool
+	restores   chan struct{} // a slot for each restore of a home that is under way
+	held       held
 }
 
 // held is what the agent has in memory. The lock is held for moments only, never while something is done.
@@ -83,7 +85,9 @@ func (a *Agent) run(ctx context.Context) error {
 		case err == nil:
 			wait = firstWait
 			revision = desired.Revision
-			a.apply(ctx, desired, &workers)
+			if a.recovering = desired.Recovering; !a.recovering {
+				a.apply(ctx, desired, &workers)
+			}
 		case news: // not an error: there is something to tell
 		case ctx.Err() == nil:
 			a.Log.Warn("no leader answers; everything stays as it is", "error", err)
@@ -97,6 +101,9 @@ func (a *Agent) run(ctx context.Context) error {
 // sync is one exchange with the leader. news is true when it was given up because there is something new to tell.
 func (a *Agent) sync(ctx context.Context, revision uint64) (d wire.AgentDesired, news bool, err error) {
 	report, changed := a.report(revision)
+	if a.recovering {
+		report.Memory = a.memory(ctx)
+	}
 	asking, cancel := context.WithTimeout(ctx, heartbeat+answerWithin)
 	defer cancel()
 	type answer struct {

@@ -370,6 +370,19 @@ func (w *world) RoutesOf(_ context.Context, account state.AccountName) (list []n
 	return list, nil
 }
 
+func (w *world) Tokens(context.Context) (map[state.AccountName]state.Token, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.guardGone {
+		return nil, errors.New("no guard")
+	}
+	seen := map[state.AccountName]state.Token{}
+	for _, r := range w.routes {
+		seen[r.Account] = r.Token
+	}
+	return seen, nil
+}
+
 func (w *world) Backup(ctx context.Context, account state.AccountName, _ home.IDs, _ wire.RepositoryAccess, view *os.File, _ time.Time) (Saved, error) {
 	w.mu.Lock()
 	w.concurrent++

@@ -77,6 +77,25 @@ func (j *journal) fenceOf(account state.AccountName) (f fence, err error) {
 	return f, nil
 }
 
+// fences gives the entries of all accounts that were ever seen.
+func (j *journal) fences() (map[state.AccountName]fence, error) {
+	all := map[state.AccountName]fence{}
+	err := j.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketFences).ForEach(func(k, raw []byte) error {
+			var f fence
+			if err := json.Unmarshal(raw, &f); err != nil {
+				return err
+			}
+			all[state.AccountName(k)] = f
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	return all, nil
+}
+
 // fence changes an account's entry. A token never goes down, and stopped never goes away under the same token.
 func (j *journal) fence(account state.AccountName, change func(*fence)) error {
 	err := j.db.Update(func(tx *bbolt.Tx) error {

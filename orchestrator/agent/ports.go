@@ -51,6 +51,8 @@ type Router interface {
 	Withdraw(ctx context.Context, address netip.Addr, account state.AccountName, token state.Token) error
 	// RoutesOf tells what is announced for an account at the moment.
 	RoutesOf(ctx context.Context, account state.AccountName) ([]netip.Addr, error)
+	// Tokens are the highest that it has seen, of each account.
+	Tokens(ctx context.Context) (map[state.AccountName]state.Token, error)
 }
 
 // Backups saves and restores files as the account's own root, so that snapshots hold the ids of the inside and a

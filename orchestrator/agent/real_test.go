@@ -175,6 +175,7 @@ func (s *server) Announce(context.Context, netip.Addr, state.AccountName, state.
 func (s *server) Withdraw(context.Context, netip.Addr, state.AccountName, state.Token) error {
 	return nil
 }
+func (s *server) Tokens(context.Context) (map[state.AccountName]state.Token, error) { return nil, nil }
 func (s *server) RoutesOf(context.Context, state.AccountName) ([]netip.Addr, error) { return nil, nil }
 
 // fetch asks the account's web server from its server's own network.

@@ -128,6 +128,14 @@ func (s *Server) routes() []route {
 		{method: http.MethodDelete, path: "/v1/tokens/{name}", id: "revoke-token", summary: "revoke a token", roles: operators,
 			leader: true, repeatable: true, add: handle((*Server).revokeToken)},
 
+		get("/v1/recovery", "get-recovery", "see how far a recovered cluster knows the truth", handle((*Server).recovery)),
+		{method: http.MethodPost, path: "/v1/recovery/resume", id: "resume", summary: "let a recovered cluster act", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).resume)},
+		{method: http.MethodPost, path: "/v1/exports", id: "export-now", summary: "put an export of the state into every site's store", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).exportNow)},
+		{method: http.MethodPost, path: "/v1/exports/file", id: "export-state", summary: "read a sealed export of the state", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).exportState)},
+
 		members,
 		removal,
 		verify,

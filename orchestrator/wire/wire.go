@@ -23,6 +23,21 @@ type AgentReport struct {
 	Wait     time.Duration     `json:"wait"`
 	Accounts []ObservedAccount `json:"accounts,omitempty"`
 	Tasks    []TaskReport      `json:"tasks,omitempty"`
+	// Memory is told only while the leader asks for it (AgentDesired.Recovering), and then it is whole.
+	Memory *Memory `json:"memory,omitempty"`
+}
+
+// Memory is every token that this server has ever seen: what its agent's journal and its guard keep on the disk.
+type Memory struct {
+	Tokens []SeenToken `json:"tokens,omitempty"`
+}
+
+// SeenToken is the highest token of an account that a server has seen.
+type SeenToken struct {
+	Account state.AccountName `json:"account"`
+	Token   state.Token       `json:"token"`
+	// Stopped: nothing runs there under it, and never will.
+	Stopped bool `json:"stopped,omitempty"`
 }
 
 // Phase is where an account is on its way to running.
@@ -59,9 +74,12 @@ type TaskReport struct {
 // AgentDesired is what an agent should hold. An account that it holds and that is not named here is left as it is
 // (servers fail static); one that is named with Run false is stopped and, once a newer token exists, set aside.
 type AgentDesired struct {
-	Revision uint64           `json:"revision"`
-	Accounts []DesiredAccount `json:"accounts,omitempty"`
-	Tasks    []DesiredTask    `json:"tasks,omitempty"`
+	Revision uint64 `json:"revision"`
+	// Recovering: the coordinators come out of a loss and do not know yet what is true. Nothing is ordered: everything stays
+	// as it is, tasks too, and the agent tells its memory with each report.
+	Recovering bool             `json:"recovering,omitempty"`
+	Accounts   []DesiredAccount `json:"accounts,omitempty"`
+	Tasks      []DesiredTask    `json:"tasks,omitempty"`
 	// Revoked are the certificates that count no more, whole: peers that show one are refused.
 	Revoked identity.Revocations `json:"revoked,omitempty"`
 }

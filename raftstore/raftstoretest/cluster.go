@@ -87,7 +87,8 @@ func New(t testing.TB, o Options) *Cluster {
 	t.Cleanup(c.close)
 	for i := range o.Nodes + o.Spare {
 		name := string(rune('a' + i))
-		c.nodes = append(c.nodes, &Node{Name: name, Address: name + ":7400", Disk: newDisk(), Clock: &Clock{start: time.Now()}, cluster: c})
+		address := fmt.Sprintf("[2001:db8::%x]:7400", i+1) // no names: nothing is looked up from a bubble
+		c.nodes = append(c.nodes, &Node{Name: name, Address: address, Disk: newDisk(), Clock: &Clock{start: time.Now()}, cluster: c})
 	}
 	for _, n := range c.nodes[:o.Nodes] {
 		c.peers = append(c.peers, raftstore.Peer{Name: n.Name, Address: n.Address})

@@ -6,6 +6,7 @@
 //     each request; a write is judged a second time before its last bytes are let through.
 //   - Nothing is altered. An object is acknowledged once its SHA-256 is its name and the store has said that it is
 //     there; an object that exists is never written again. Only locks can be deleted; keys and config cannot be written.
+//   - What coordinators keep here (exports of the state, the audit trail) is written once and read by coordinators alone.
 //   - Without a fresh view of the grants nothing is written: the repository's home may have moved.
 //
 // What it does not: it does not open repositories, so it cannot tell a false index or snapshot from a genuine one; and

@@ -39,6 +39,7 @@ type Gateway struct {
 	Uptime func() time.Duration
 
 	views views
+	kept  claims
 }
 
 // refusal is an answer that is not a success. Its reason is for people; restic looks at the status: it takes 401, 403,
@@ -72,7 +73,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) error {
-	server, err := g.agentOf(r.TLS)
+	if isCluster(r.URL.Path) {
+		return g.serveCluster(w, r)
+	}
+	server, err := g.callerOf(r.TLS, identity.Agent)
 	if err != nil {
 		return err
 	}
@@ -115,15 +119,15 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// agentOf returns the name of the server that calls. A connection may outlive its certificate, so that is looked at
-// with each request.
-func (g *Gateway) agentOf(cs *tls.ConnectionState) (string, error) {
+// callerOf returns the name of the server or coordinator that calls. A connection may outlive its certificate, so that
+// is looked at with each request.
+func (g *Gateway) callerOf(cs *tls.ConnectionState, want identity.Role) (string, error) {
 	id, err := identity.Of(cs)
 	switch {
 	case err != nil:
 		return "", &refusal{http.StatusForbidden, "no certificate of this platform"}
-	case id.Role != identity.Agent:
-		return "", &refusal{http.StatusForbidden, fmt.Sprintf("%s is no agent", id)}
+	case id.Role != want:
+		return "", &refusal{http.StatusForbidden, fmt.Sprintf("%s is no %s, and has no business here", id, want)}
 	case time.Now().After(cs.VerifiedChains[0][0].NotAfter):
 		return "", &refusal{http.StatusForbidden, fmt.Sprintf("the certificate of %s has expired", id)}
 	}
@@ -196,8 +200,8 @@ func (g *Gateway) log() *slog.Logger {
 	return g.Log.With("site", g.Site)
 }
 
-// NewServer makes the HTTP server round a Gateway. Config is what identity.Credentials.Server(identity.Agent) gives. A
-// request may take as long as it moves: packs are large and lines are slow.
+// NewServer makes the HTTP server round a Gateway. Config is what identity.Credentials.Server gives for agents and
+// coordinators. A request may take as long as it moves: packs are large and lines are slow.
 func NewServer(addr string, config *tls.Config, g *Gateway) *http.Server {
 	return &http.Server{
 		Addr:              addr,

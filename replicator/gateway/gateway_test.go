@@ -113,7 +113,6 @@ func TestGateway_refuses(t *testing.T) {
 			"no certificate":    p.client(nil, nil),
 			"foreign authority": p.client(cert, key),
 			"worker":            p.client(p.issue(identity.Worker, server)),
-			"coordinator":       p.client(p.issue(identity.Coordinator, server)),
 			"gateway":           p.client(p.issue(identity.Gateway, server)),
 			"operator":          p.client(p.issue(identity.Operator, server)),
 			"support":           p.client(p.issue(identity.Support, server)),
@@ -127,6 +126,9 @@ func TestGateway_refuses(t *testing.T) {
 					t.Errorf("%s: %s %s: got %d, want no connection", who, x.method, x.path, got.status)
 				}
 			}
+		}
+		for _, x := range everything { // one that bears the name of the server, too
+			p.want(http.StatusForbidden, p.client(p.issue(identity.Coordinator, server)), x.method, x.path, x.body)
 		}
 		unchanged(t)
 	})
@@ -239,11 +241,11 @@ func TestGateway_expiredCertificate(t *testing.T) {
 		}
 		return &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{c}}}
 	}
-	if got, err := p.gateway.agentOf(state(time.Hour)); err != nil || got != server {
+	if got, err := p.gateway.callerOf(state(time.Hour), identity.Agent); err != nil || got != server {
 		t.Errorf("valid: got %q, %v, want %q", got, err, server)
 	}
 	var no *refusal
-	if _, err := p.gateway.agentOf(state(-time.Minute)); !errors.As(err, &no) || no.status != http.StatusForbidden {
+	if _, err := p.gateway.callerOf(state(-time.Minute), identity.Agent); !errors.As(err, &no) || no.status != http.StatusForbidden {
 		t.Errorf("expired in the middle of a connection: got %v, want 403", err)
 	}
 }

@@ -52,7 +52,7 @@ func newPlatform(t testing.TB, store Store) *platform {
 		t.Fatal(err)
 	}
 	p.url = "https://" + l.Addr().String()
-	s := NewServer(l.Addr().String(), credentials.Server(identity.Agent), p.gateway)
+	s := NewServer(l.Addr().String(), credentials.Server(identity.Agent, identity.Coordinator), p.gateway)
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p.handler != nil {
 			p.handler(w, r)

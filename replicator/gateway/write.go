@@ -73,18 +73,22 @@ func (g *Gateway) save(w http.ResponseWriter, r *http.Request, server string, t 
 // put sends an object that is not there yet. As long as nothing of the body has been taken it can be held; after that
 // an error means that it is unknown whether the object is there, and restic sends it again.
 func (g *Gateway) put(ctx context.Context, t target, size int64, body *verified) error {
+	return g.putObject(ctx, t.key(), t.name, size, body)
+}
+
+func (g *Gateway) putObject(ctx context.Context, key, sum string, size int64, body *verified) error {
 	if size <= withheld {
 		whole, err := io.ReadAll(body)
 		if err != nil {
 			return err
 		}
 		return g.hold(ctx, func() error {
-			return g.Store.Put(ctx, t.key(), t.name, size, bytes.NewReader(whole))
+			return g.Store.Put(ctx, key, sum, size, bytes.NewReader(whole))
 		})
 	}
 	var err error
 	g.hold(ctx, func() error { //nolint:errcheck // err has it
-		err = g.Store.Put(ctx, t.key(), t.name, size, body)
+		err = g.Store.Put(ctx, key, sum, size, body)
 		if body.untouched() {
 			return err
 		}

@@ -43,6 +43,7 @@ type order struct {
 //	PUT    /routes/ADDRESS                           {"account", "token"}: announce
 //	DELETE /routes/ADDRESS?account=NAME&token=I.G    withdraw
 //	GET    /routes[?account=NAME]                    Status, with the routes of all accounts or of one
+//	GET    /tokens                                   the highest token seen of each account
 func handler(cfg Config, b *book, s *speaker, logger *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /routes", func(w http.ResponseWriter, r *http.Request) {
@@ -69,6 +70,10 @@ func handler(cfg Config, b *book, s *speaker, logger *slog.Logger) http.Handler 
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(status)
+	})
+	mux.HandleFunc("GET /tokens", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(b.tokensSeen())
 	})
 	mux.HandleFunc("PUT /routes/{address}", func(w http.ResponseWriter, r *http.Request) {
 		var o order

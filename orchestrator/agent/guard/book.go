@@ -67,6 +67,13 @@ func (b *book) list() []Route {
 	return sorted(b.announced)
 }
 
+// tokensSeen returns the highest token seen of each account.
+func (b *book) tokensSeen() map[state.AccountName]state.Token {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.seen)
+}
+
 func (b *book) announce(r Route) error {
 	if err := r.check(); err != nil {
 		return fmt.Errorf("announce %s: %w", r.Address, err)

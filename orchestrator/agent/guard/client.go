@@ -59,6 +59,15 @@ func (c Client) RoutesOf(ctx context.Context, account state.AccountName) ([]neti
 	return list, nil
 }
 
+// Tokens returns the highest token that the guard has seen, of each account.
+func (c Client) Tokens(ctx context.Context) (map[state.AccountName]state.Token, error) {
+	var seen map[state.AccountName]state.Token
+	if err := c.do(ctx, http.MethodGet, "/tokens", nil, &seen); err != nil {
+		return nil, fmt.Errorf("list tokens: %w", err)
+	}
+	return seen, nil
+}
+
 func (c Client) do(ctx context.Context, method, path string, body []byte, answer any) error {
 	// One connection per order: a guard that was restarted has another socket under the same name.
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {

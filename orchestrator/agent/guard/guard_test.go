@@ -191,6 +191,13 @@ func TestGuard_Orders(t *testing.T) {
 			}
 		}
 	})
+	t.Run("tokens, of what was withdrawn too", func(t *testing.T) {
+		seen, err := g.Tokens(background)
+		must(t, err)
+		if seen[guestbook] != token(2) || seen["shop"] != token(2) {
+			t.Errorf("got %v, want %s for both", seen, token(2))
+		}
+	})
 	t.Run("stale", func(t *testing.T) {
 		if err := g.Announce(background, web, guestbook, token(1)); !errors.Is(err, guard.ErrStaleToken) {
 			t.Errorf("announce under a lower token: got %v, want %v", err, guard.ErrStaleToken)

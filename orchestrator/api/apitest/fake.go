@@ -21,14 +21,15 @@ import (
 type Brain struct {
 	mu sync.Mutex
 
-	Follower bool             // answers ErrNotLeader to what is the leader's
-	Fail     map[string]error // by method: what it answers instead
-	Report   *orchestrator.StatusReport
-	Plan     *orchestrator.Plan
-	Finish   func(r *state.Run) // how a confirmed run ends; nil: well
-	Stuck    bool               // runs do not get through their second step
-	Cluster  Cluster
-	Hook     func(b *Brain, method string) // called under the lock before each answer
+	Follower   bool             // answers ErrNotLeader to what is the leader's
+	Fail       map[string]error // by method: what it answers instead
+	Report     *orchestrator.StatusReport
+	Plan       *orchestrator.Plan
+	Finish     func(r *state.Run) // how a confirmed run ends; nil: well
+	Stuck      bool               // runs do not get through their second step
+	Cluster    Cluster
+	Recovering *orchestrator.RecoveryReport
+	Hook       func(b *Brain, method string) // called under the lock before each answer
 
 	state   *state.State
 	index   uint64
