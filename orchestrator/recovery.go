@@ -186,6 +186,7 @@ func (n now) heard(s state.ServerName) bool {
 func (n now) incarnation() uint64 {
 	next := n.view.Cluster().Incarnation
 	for _, r := range n.seen.reports {
+		next = max(next, r.Incarnation+1)
 		for _, o := range r.Accounts {
 			next = max(next, o.Token.Incarnation+1)
 		}
