@@ -347,7 +347,11 @@ func (o *Orchestrator) claimIncarnation(ctx context.Context, n now) error {
 	if err != nil {
 		return err
 	}
-	results, err := o.exportTo(ctx, view, withStore(view.Sites()))
+	sites := withStore(view.Sites())
+	if len(sites) == 0 {
+		return nil // nobody recovers from a store that there is not
+	}
+	results, err := o.exportTo(ctx, view, sites)
 	if err != nil {
 		return err
 	}
