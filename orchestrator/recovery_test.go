@@ -88,6 +88,23 @@ func TestHeld_nothingIsDecided(t *testing.T) {
 	}
 }
 
+// A backup that was under way when the state was saved is no answer to who asks for one: it ends at the resume.
+func TestHeld_noBackupIsPromised(t *testing.T) {
+	c, o := newCouncil(t, map[string]bool{"par1-c": true})
+	o.observed = c.seen
+	c.account("a", state.Gold, gib/8)
+	c.start("a")
+	if len(c.view().Tasks()) == 0 {
+		t.Fatal("no backup is under way")
+	}
+	c.recover(2)
+	c.rememberAll()
+	tasks, err := o.BackupNow(t.Context(), "operator/claire", []state.AccountName{"a"})
+	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "drp recover resume") {
+		t.Errorf("got %v and %v, want a refusal that says what to do", tasks, err)
+	}
+}
+
 // What servers hold under higher tokens than the state knows was decided after it; of two claims the higher is right.
 func TestHeld_adopts(t *testing.T) {
 	c, o := recovered(t)

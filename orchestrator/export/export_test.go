@@ -34,7 +34,7 @@ func newShop(t testing.TB) *shop {
 		t.Fatal(err)
 	}
 	s := &shop{t: t, state: state.New(), key: key, objects: map[string][]byte{}, signer: credentials(t, identity.Coordinator)}
-	s.apply(state.ClusterInit, state.ClusterInitData{UUID: "cluster-a", Incarnation: 1})
+	s.apply(state.ClusterInit, state.ClusterInitData{UUID: "cluster-a", Incarnation: 1, Level: state.Level})
 	return s
 }
 
