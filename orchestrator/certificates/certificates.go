@@ -232,7 +232,7 @@ func (r *Registrar) issue(ctx context.Context, v *state.View, o order) ([]byte, 
 	}
 	id := serial.Text(16)
 	err = r.propose(ctx, o.commandFor+"-"+id, string(o.role)+"/"+o.holder, state.CertificateIssue, state.CertificateIssueData{
-		Certificate: state.Certificate{Serial: id, Role: string(o.role), Holder: o.holder, NotAfter: leaf.NotAfter}, Enrolment: o.enrolment})
+		Certificate: state.Certificate{Serial: id, Role: string(o.role), Holder: o.holder, Issued: leaf.Issued, NotAfter: leaf.NotAfter}, Enrolment: o.enrolment})
 	if err != nil {
 		return nil, err
 	}
