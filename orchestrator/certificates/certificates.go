@@ -123,7 +123,8 @@ var (
 
 var enrollable = []identity.Role{identity.Coordinator, identity.Agent, identity.Gateway, identity.Worker, identity.Operator, identity.Support}
 
-func checkHolder(role identity.Role, holder string) error {
+// CheckHolder says why no certificate of the platform bears this name.
+func CheckHolder(role identity.Role, holder string) error {
 	if !slices.Contains(enrollable, role) {
 		return fmt.Errorf("there is no role %q; roles are %v: %w", role, enrollable, state.ErrInvalid)
 	}

@@ -30,7 +30,7 @@ func (r *Registrar) Revoke(ctx context.Context, by string, q RevokeRequest) erro
 	if err != nil {
 		return fail(err)
 	}
-	if err := checkHolder(q.Role, q.Holder); err != nil {
+	if err := CheckHolder(q.Role, q.Holder); err != nil {
 		return fail(err)
 	}
 	if err := r.knownHolder(v, q); err != nil {
