@@ -109,6 +109,10 @@ func TestListener_HalfOpen(t *testing.T) {
 		defer conn.Close()
 		stuck = append(stuck, conn)
 	}
+	_ = stuck[0].SetReadDeadline(time.Now().Add(3 * time.Second)) // long before its own time is over
+	if _, err := stuck[0].Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the oldest of a thousand made no room")
+	}
 	client := credentials(Agent).Client(Coordinator)
 	for range 5 {
 		conn, err := tls.Dial("tcp", raw.Addr().String(), client)
