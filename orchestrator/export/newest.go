@@ -112,6 +112,23 @@ func Newest(ctx context.Context, from Source, vouch Vouch, identities ...age.Ide
 	return look, nil
 }
 
+// Named opens one export and no other. The incarnation is that of all of them nevertheless: what is recovered from an older
+// export begins after what was recovered before.
+func Named(ctx context.Context, from Source, name string, vouch Vouch, identities ...age.Identity) (*Look, error) {
+	look := &Look{All: 1}
+	last, err := Last(ctx, from, vouch)
+	if err != nil {
+		return nil, err
+	}
+	if last != nil {
+		look.Incarnation = last.Incarnation
+	}
+	if look.Found, err = look.open(ctx, from, name, vouch, identities); err != nil {
+		look.Skipped = []Skipped{{name, err}}
+	}
+	return look, nil
+}
+
 func (l *Look) open(ctx context.Context, from Source, name string, vouch Vouch, identities []age.Identity) (*Found, error) {
 	data, err := from.Get(ctx, name+Clear)
 	if err != nil {
