@@ -266,7 +266,7 @@ func TestCredentials_Usable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for words, issued := range map[string]time.Time{
-		"is good from":          time.Now().Add(2 * time.Hour),
+		"is good from":          time.Now().Add(4 * time.Hour),
 		"drp ca enrol agent x)": time.Now().Add(-40 * 24 * time.Hour),
 	} {
 		chain, err := root.Sign(request, identity.Leaf{Role: identity.Agent, Name: "x", Issued: issued})
