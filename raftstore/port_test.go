@@ -155,6 +155,23 @@ func TestRaftPort_Refuses(t *testing.T) {
 			t.Errorf("got an answer of %q, want the connection closed", got)
 		}
 	})
+	t.Run("many handshakes that never end", func(t *testing.T) {
+		var oldest net.Conn
+		for range perAddress + 1 {
+			conn, err := net.Dial("tcp", self.Address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if oldest == nil {
+				oldest = conn
+			}
+		}
+		_ = oldest.SetReadDeadline(time.Now().Add(handshakeTimeout * 3 / 5)) // long before its own time is over
+		if _, err := oldest.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("the oldest made no room for the next one")
+		}
+	})
 	t.Run("a handshake that never ends", func(t *testing.T) {
 		conn, err := net.Dial("tcp", self.Address)
 		if err != nil {

@@ -29,8 +29,23 @@ type vault struct {
 
 var _ orchestrator.Vault = (*vault)(nil)
 
-// maxKept is the largest object that is read.
-const maxKept = 1 << 30
+// What a store holds need not be what was put there. These bound what an answer of it can take of the leader's memory, and so
+// of the next leader's: segments of the trail have some 8 MiB, and a listing 100 bytes for each object.
+const (
+	maxTrailKept  = 32 << 20
+	maxExportKept = 512 << 20
+	maxListing    = 128 << 20
+)
+
+func mostKept(name string) int64 {
+	switch {
+	case strings.HasSuffix(name, "/"):
+		return maxListing
+	case strings.HasPrefix(name, "exports/"):
+		return maxExportKept
+	}
+	return maxTrailKept
+}
 
 func newVault(view func() *state.View, credentials *identity.Credentials) *vault {
 	return &vault{view: view, http: &http.Client{Transport: &http.Transport{
@@ -113,9 +128,16 @@ func (v *vault) askGateway(ctx context.Context, base, method, name string, query
 		return nil, false, err
 	}
 	defer response.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(response.Body, maxKept))
+	most := mostKept(name)
+	if response.ContentLength > most {
+		return nil, true, fmt.Errorf("read answer: it has %d bytes, and nothing that a coordinator puts there has more than %d", response.ContentLength, most)
+	}
+	data, err := io.ReadAll(io.LimitReader(response.Body, most+1))
 	if err != nil {
 		return nil, false, fmt.Errorf("read answer: %w", err)
+	}
+	if int64(len(data)) > most {
+		return nil, true, fmt.Errorf("read answer: it has more than %d bytes, which nothing has that a coordinator puts there", most)
 	}
 	if response.StatusCode/100 == 2 {
 		return data, false, nil

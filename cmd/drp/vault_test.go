@@ -5,7 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,5 +92,58 @@ func TestVault(t *testing.T) {
 	agent := newVault(platform.View, issue(identity.Agent))
 	if _, err := agent.Get(ctx, "par1", "exports/a"); err == nil {
 		t.Error("an agent read an export")
+	}
+}
+
+// A store that holds something huge under a name of the trail takes no leader down.
+func TestVault_huge(t *testing.T) {
+	authority, err := identity.NewAuthority("cluster-a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(role identity.Role) *identity.Credentials {
+		cert, key, err := authority.Issue(role, "par1", nil, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := identity.New(cert, key, authority.CertificatePEM())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	var sent atomic.Int64
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/said") {
+			w.Header().Set("Content-Length", "1073741824")
+		}
+		chunk := make([]byte, 1<<20)
+		for range 1024 {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+			sent.Add(1)
+		}
+	})}
+	go s.Serve(tls.NewListener(l, issue(identity.Gateway).Server(identity.Coordinator))) //nolint:errcheck // http.ErrServerClosed
+	t.Cleanup(func() { s.Close() })
+	platform := state.New()
+	site := state.Site{Name: "par1", Gateways: []string{"https://" + l.Addr().String()}}
+	if r, err := platform.Apply(1, state.NewCommand(state.InventoryApply, "1", time.Now(), "test", state.InventoryData{Sites: []state.Site{site}})); err != nil || r.Err != nil {
+		t.Fatal(err, r.Err)
+	}
+	v := newVault(platform.View, issue(identity.Coordinator))
+	defer v.http.CloseIdleConnections()
+	for _, name := range []string{"audit/said", "audit/unsaid"} {
+		if got, err := v.Get(t.Context(), "par1", name); err == nil || !strings.Contains(err.Error(), "nothing") {
+			t.Errorf("%s: got %d bytes (%v), want it refused", name, len(got), err)
+		}
+	}
+	if got := sent.Load(); got > 100 {
+		t.Errorf("%d MiB were read", got)
 	}
 }

@@ -111,6 +111,8 @@ func applyCertificateRevoke(c *change, d CertificateRevokeData) (bool, error) {
 	}
 	if d.Serial == "" {
 		next.Before = later(next.Before, c.afterIssued(d.Role, d.Holder))
+	} else if x := certificateTable.get(c.Txn, d.Serial); x != nil {
+		next.Before = later(next.Before, x.Issued) // how long a revocation is kept is counted from here
 	}
 	revocationTable.put(c.Txn, &next)
 	return true, nil

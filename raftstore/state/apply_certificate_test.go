@@ -70,8 +70,12 @@ func TestRevocation_issuedByAClockAhead(t *testing.T) {
 	if r := n.applyCommand(ahead); r.Err != nil {
 		t.Fatal(r.Err)
 	}
-	n.must(CertificateRevoke, CertificateRevokeData{Role: "agent", Holder: "par1-s1"})
 	issued := n.view().CertificatesOf("agent", "par1-s1")[0].Issued
+	n.must(CertificateRevoke, CertificateRevokeData{Role: "agent", Holder: "par1-s1", Serial: "0a"})
+	if got := n.view().Revocations()[0].Before; got.Before(issued) {
+		t.Errorf("it would be forgotten 30 days after %s, before the certificate of %s has expired", got, issued)
+	}
+	n.must(CertificateRevoke, CertificateRevokeData{Role: "agent", Holder: "par1-s1"})
 	if got := n.view().Revocations()[0].Before; !issued.Before(got) {
 		t.Errorf("what was issued before %s is revoked, and the certificate was at %s", got, issued)
 	}
