@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
@@ -328,41 +327,6 @@ func (o *Orchestrator) Resume(ctx context.Context, by string, request ResumeRequ
 		return fmt.Errorf("resume: %w", err)
 	}
 	return nil
-}
-
-// claimIncarnation makes the new incarnation known to the stores before the first token of it is given out: were these
-// coordinators lost again at once, the next recovery would begin a higher one.
-func (o *Orchestrator) claimIncarnation(ctx context.Context, n now) error {
-	cluster := n.view.Cluster()
-	if next := n.incarnation(); next > cluster.Incarnation {
-		again := state.ClusterRecoverData{UUID: cluster.UUID, Incarnation: next, How: cluster.Held.How, Source: cluster.Held.Source}
-		if _, err := o.propose(ctx, o.system(), state.ClusterRecover, again); err != nil {
-			return err
-		}
-	}
-	if o.config.Vault == nil {
-		return nil
-	}
-	view, err := o.View(ctx)
-	if err != nil {
-		return err
-	}
-	sites := withStore(view.Sites())
-	if len(sites) == 0 {
-		return nil // nobody recovers from a store that there is not
-	}
-	results, err := o.exportTo(ctx, view, sites)
-	if err != nil {
-		return err
-	}
-	var failed []string
-	for _, r := range results {
-		if r.Error == "" {
-			return nil
-		}
-		failed = append(failed, string(r.Site)+": "+r.Error)
-	}
-	return fmt.Errorf("no site's store took an export of this incarnation, so a next recovery could begin the same one. Bring one site's gateway and store up first (%s): %w", strings.Join(failed, "; "), ErrRefused)
 }
 
 // endRun ends a run and those of its accounts that it has not brought to an end. What it stopped and did not bring back,

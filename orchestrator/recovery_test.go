@@ -338,3 +338,21 @@ func TestResume_withoutStores(t *testing.T) {
 		t.Errorf("got %v, want it to act", err)
 	}
 }
+
+// Servers have seen a later incarnation than the recovered one. A coordinator that joined and is down now would not learn of the
+// next, and nobody talks to it any more.
+func TestResume_coordinatorThatWouldMissIt(t *testing.T) {
+	for _, raised := range []bool{true, false} {
+		c, o := newCouncil(t, map[string]bool{"par1-c": true, "par2-c": false})
+		o.observed = c.seen
+		c.recover(2)
+		c.rememberAll()
+		if raised {
+			c.remember("par2-s2", nil, wire.SeenToken{Account: "gone", Token: state.Token{Incarnation: 6, Generation: 1}, Stopped: true})
+		}
+		err := o.Resume(t.Context(), "operator/olga", ResumeRequest{Cluster: "c"})
+		if refused := errors.Is(err, ErrRefused) && strings.Contains(err.Error(), "par2-c does not answer") && held(c.view()); refused != raised {
+			t.Errorf("incarnation raised: %v: got %v", raised, err)
+		}
+	}
+}
