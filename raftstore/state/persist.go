@@ -48,6 +48,10 @@ func (v *View) write(w *bufio.Writer) error {
 		return err
 	}
 	count := 0
+	var (
+		data []byte
+		err  error
+	)
 	for _, t := range allTables() {
 		begin := rowBegin(t.title())
 		for row := range t.rows(v.txn) {
@@ -56,7 +60,7 @@ func (v *View) write(w *bufio.Writer) error {
 				plain.Digest = Digest{}
 				row = &plain
 			}
-			data, err := marshalRow(row)
+			data, err = appendRow(data[:0], row)
 			if err != nil {
 				return err
 			}

@@ -27,7 +27,7 @@ func TestProperty_RowsAreTheSameAfterRestore(t *testing.T) {
 		for _, table := range allTables() {
 			row := reflect.New(types[table.title()])
 			fill(t, row.Elem())
-			want, err := marshalRow(row.Interface())
+			want, err := appendRow(nil, row.Interface())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -35,7 +35,7 @@ func TestProperty_RowsAreTheSameAfterRestore(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v in %s", table.title(), err, want)
 			}
-			got, err := marshalRow(again)
+			got, err := appendRow(nil, again)
 			if err != nil {
 				t.Fatal(err)
 			}
