@@ -206,6 +206,28 @@ func TestNewest_forged(t *testing.T) {
 	})
 }
 
+// However many forged ones stand before it, and though the newest genuine one was sealed to a key that is not at hand, the
+// one before that is found.
+func TestNewest_manyForged(t *testing.T) {
+	s := newShop(t)
+	want := s.export(s.signer)
+	ours, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := s.key
+	s.key = ours
+	s.export(s.signer)
+	s.key = own
+	stranger := credentials(t, identity.Coordinator)
+	for range 30 {
+		s.export(stranger)
+	}
+	if look := s.newest(own); look.Found == nil || look.Found.Name != want {
+		t.Errorf("got %+v, want %s", look.Found, want)
+	}
+}
+
 // Who recovers from an older export begins an incarnation above all that there were: a lower one would give out tokens a second
 // time.
 func TestNamed(t *testing.T) {

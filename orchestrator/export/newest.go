@@ -92,7 +92,7 @@ func Newest(ctx context.Context, from Source, vouch Vouch, identities ...age.Ide
 	if err != nil {
 		return nil, err
 	}
-	look := &Look{All: len(manifests)}
+	look, closed := &Look{All: len(manifests)}, 0
 	for _, n := range manifests {
 		found, err := look.open(ctx, from, n, vouch, identities)
 		if err == nil {
@@ -103,8 +103,10 @@ func Newest(ctx context.Context, from Source, vouch Vouch, identities ...age.Ide
 			return nil, fmt.Errorf("look for exports: %w", ctx.Err())
 		}
 		look.Skipped = append(look.Skipped, Skipped{n, err})
-		if errors.Is(err, ErrClosed) && len(look.Skipped) >= 24 {
-			return look, nil // it is the key that is wrong
+		if errors.Is(err, ErrClosed) {
+			if closed++; closed >= 24 {
+				return look, nil // it is the key that is wrong
+			}
 		}
 	}
 	return look, nil
