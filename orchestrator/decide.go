@@ -115,6 +115,7 @@ func (n now) answers(s state.ServerName) bool {
 // reportedOutcomes turns what agents and workers say into commands.
 func reportedOutcomes(n now) []action {
 	var actions []action
+	twice := doubled(n)
 	for _, server := range n.view.Servers() {
 		report := n.seen.reports[server.Name]
 		if report == nil {
@@ -135,6 +136,7 @@ func reportedOutcomes(n now) []action {
 			case !a.Stop && !holding(o):
 				// Its agent stopped it for good under this very token, at the word of a leader whose record of it was lost.
 				actions = append(actions, propose{state.AssignmentStop, state.AssignmentStopData{Account: a.Account, Token: a.Token}})
+			case a.Stop && !holding(o) && twice[a.Account]: // the other one is told to stop first
 			case a.Stop && !holding(o):
 				actions = append(actions, propose{state.AssignmentFenced, state.AssignmentFencedData{
 					Account: a.Account, Token: a.Token, Method: state.AgentStopped, By: string(server.Name)}})

@@ -78,12 +78,15 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 	}
 	for _, o := range report.Accounts {
 		a, account := v.Assignment(o.Account), v.Account(o.Account)
-		if named[o.Account] || a == nil || account == nil || !o.Token.Less(a.Token) {
+		if named[o.Account] || a == nil || account == nil || a.Token.Less(o.Token) {
 			continue
+		}
+		if o.Token == a.Token && (!holding(o) || !a.Stop && a.Fenced == nil) {
+			continue // see doubled: it goes on until the account is moved
 		}
 		named[o.Account] = true
 		aside, _ := open.account(account, false)
-		d.Accounts = append(d.Accounts, wire.DesiredAccount{Account: aside, Token: a.Token, SetAside: true})
+		d.Accounts = append(d.Accounts, wire.DesiredAccount{Account: aside, Token: a.Token, SetAside: o.Token.Less(a.Token)})
 	}
 	for _, t := range v.TasksOn(server.Name) {
 		a := v.Assignment(t.Account)

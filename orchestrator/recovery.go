@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
@@ -93,26 +92,6 @@ func facts(n now) []action {
 // holding reports whether an account is here and not over.
 func holding(o wire.ObservedAccount) bool { return o.Phase != wire.Stopped && o.Phase != wire.SetAside }
 
-// heldSomewhere are the accounts without an assignment that a server holds all the same.
-func (n now) heldSomewhere() map[state.AccountName]HeldAccount {
-	found := map[state.AccountName]HeldAccount{}
-	if c := n.view.Cluster(); c == nil || c.Incarnation == 1 {
-		return found // nothing was ever forgotten
-	}
-	for _, server := range n.view.Servers() {
-		report := n.seen.reports[server.Name]
-		if report == nil {
-			continue
-		}
-		for _, o := range report.Accounts {
-			if holding(o) && n.view.Assignment(o.Account) == nil {
-				found[o.Account] = HeldAccount{Account: o.Account, Server: server.Name, Token: o.Token}
-			}
-		}
-	}
-	return found
-}
-
 // adoptions are the accounts that a server holds under a higher token than the state knows. Where two claim the same
 // account, the higher token is right: it was made when the lower one was fenced.
 func adoptions(n now) []state.AssignmentAdoptData {
@@ -152,6 +131,7 @@ func (n now) tokenOf(a state.AccountName) state.Token {
 // token is ever given out, and a failover can bring them back.
 func lostTrack(n now, adopted []state.AssignmentAdoptData) []state.AssignmentAdoptData {
 	best, known := map[state.AccountName]state.AssignmentAdoptData{}, map[state.AccountName]state.Token{}
+	over := map[state.AccountName]bool{} // of best: it has stopped there
 	for _, a := range adopted {
 		known[a.Account] = a.Token
 	}
@@ -167,9 +147,14 @@ func lostTrack(n now, adopted []state.AssignmentAdoptData) []state.AssignmentAdo
 				continue
 			case seen.Token.Less(old.Token):
 				continue
+			case seen.Token == old.Token && over[seen.Account] != seen.Stopped:
+				if seen.Stopped {
+					continue // the other one was told to run it, and may be about to
+				}
 			case seen.Token == old.Token && (as == nil || as.Server != server.Name):
 				continue // of several witnesses, the server that the state knows
 			}
+			over[seen.Account] = seen.Stopped
 			best[seen.Account] = state.AssignmentAdoptData{Account: seen.Account, Server: server.Name, Token: seen.Token}
 		}
 	}
@@ -328,41 +313,6 @@ func (o *Orchestrator) Resume(ctx context.Context, by string, request ResumeRequ
 		return fmt.Errorf("resume: %w", err)
 	}
 	return nil
-}
-
-// claimIncarnation makes the new incarnation known to the stores before the first token of it is given out: were these
-// coordinators lost again at once, the next recovery would begin a higher one.
-func (o *Orchestrator) claimIncarnation(ctx context.Context, n now) error {
-	cluster := n.view.Cluster()
-	if next := n.incarnation(); next > cluster.Incarnation {
-		again := state.ClusterRecoverData{UUID: cluster.UUID, Incarnation: next, How: cluster.Held.How, Source: cluster.Held.Source}
-		if _, err := o.propose(ctx, o.system(), state.ClusterRecover, again); err != nil {
-			return err
-		}
-	}
-	if o.config.Vault == nil {
-		return nil
-	}
-	view, err := o.View(ctx)
-	if err != nil {
-		return err
-	}
-	sites := withStore(view.Sites())
-	if len(sites) == 0 {
-		return nil // nobody recovers from a store that there is not
-	}
-	results, err := o.exportTo(ctx, view, sites)
-	if err != nil {
-		return err
-	}
-	var failed []string
-	for _, r := range results {
-		if r.Error == "" {
-			return nil
-		}
-		failed = append(failed, string(r.Site)+": "+r.Error)
-	}
-	return fmt.Errorf("no site's store took an export of this incarnation, so a next recovery could begin the same one. Bring one site's gateway and store up first (%s): %w", strings.Join(failed, "; "), ErrRefused)
 }
 
 // endRun ends a run and those of its accounts that it has not brought to an end. What it stopped and did not bring back,

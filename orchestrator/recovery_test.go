@@ -251,6 +251,25 @@ func TestResume_lostTrack(t *testing.T) {
 	}
 }
 
+// Of those that have seen the token, one was told to run the account, and has not begun yet. It is its server, and not one
+// that has stopped: else the word of that one would fence what the other is about to start.
+func TestResume_lostTrackOfOneThatIsAboutToStart(t *testing.T) {
+	given := state.Token{Incarnation: 1, Generation: 5}
+	for _, holder := range []state.ServerName{"par1-s1", "par1-s2", "par2-s1", "par2-s2"} {
+		c, o := recovered(t)
+		c.rememberAll()
+		for _, s := range c.view().Servers() {
+			c.remember(s.Name, nil, wire.SeenToken{Account: "a", Token: given, Stopped: s.Name != holder})
+		}
+		if err := o.Resume(t.Context(), "operator/olga", ResumeRequest{Cluster: "c"}); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.view().Assignment("a"); got.Server != holder || got.Token != given {
+			t.Errorf("got %+v, want %s on %s", got, given, holder)
+		}
+	}
+}
+
 // An account that a server runs and the inventory does not know is never given to another server with an empty home,
 // neither while held nor when it is applied again afterwards. Applied while the cluster is held, it is taken over.
 func TestHeld_unknownAccounts(t *testing.T) {
@@ -285,56 +304,5 @@ func TestHeld_unknownAccounts(t *testing.T) {
 	status := accountStatus(c.now(), c.view().Account("late"))
 	if !strings.Contains(status.Message, "par2-s2 runs it under token 1.1") {
 		t.Errorf("got status %q, want it to say who runs it", status.Message)
-	}
-}
-
-// A server that obeys a later incarnation is told nothing by coordinators from before that, and does not count as heard. Ones
-// that are being recovered themselves ask it all the same, and begin a higher one.
-func TestAgentSync_superseded(t *testing.T) {
-	c, o := recovered(t)
-	sync := func() error {
-		_, err := o.AgentSync(t.Context(), wire.AgentReport{Server: "par1-s1", Incarnation: 5, Memory: &wire.Memory{}})
-		return err
-	}
-	if err := sync(); err != nil {
-		t.Fatalf("held: %v", err)
-	}
-	c.rememberAll()
-	if err := sync(); err != nil {
-		t.Fatalf("held: %v", err)
-	}
-	if err := o.Resume(t.Context(), "operator/olga", ResumeRequest{Cluster: "c"}); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.view().Cluster().Incarnation; got != 6 {
-		t.Errorf("got incarnation %d, want one above all that servers obey", got)
-	}
-	c.seen.reset()
-	if _, err := o.AgentSync(t.Context(), wire.AgentReport{Server: "par1-s1", Incarnation: 7}); !errors.Is(err, ErrSuperseded) {
-		t.Errorf("got %v, want %v", err, ErrSuperseded)
-	}
-	if got := c.seen.glance().reports["par1-s1"]; got != nil {
-		t.Errorf("got %+v, want it not heard", got)
-	}
-	d, err := o.AgentSync(t.Context(), wire.AgentReport{Server: "par1-s1", Incarnation: 6})
-	if err != nil || d.Incarnation != 6 {
-		t.Errorf("got %+v (%v), want the word of incarnation 6", d, err)
-	}
-}
-
-// Where the inventory has no store at all there is none to leave word in.
-func TestResume_withoutStores(t *testing.T) {
-	c, o, _, _ := exportingCouncil(t)
-	var sites []state.Site
-	for _, s := range c.view().Sites() {
-		without := *s
-		without.Store, without.Gateways = nil, nil
-		sites = append(sites, without)
-	}
-	c.apply(state.InventoryApply, state.InventoryData{Sites: sites})
-	c.recover(2)
-	c.rememberAll()
-	if err := o.Resume(t.Context(), "operator/olga", ResumeRequest{Cluster: "c"}); err != nil || held(c.view()) {
-		t.Errorf("got %v, want it to act", err)
 	}
 }
