@@ -93,12 +93,10 @@ func facts(n now) []action {
 // holding reports whether an account is here and not over.
 func holding(o wire.ObservedAccount) bool { return o.Phase != wire.Stopped && o.Phase != wire.SetAside }
 
-// heldSomewhere are the accounts without an assignment that a server holds all the same.
+// heldSomewhere are the accounts without an assignment that a server holds all the same: the state has forgotten them, after
+// a recovery, or because somebody began a new cluster where the old one should have been recovered.
 func (n now) heldSomewhere() map[state.AccountName]HeldAccount {
 	found := map[state.AccountName]HeldAccount{}
-	if c := n.view.Cluster(); c == nil || c.Incarnation == 1 {
-		return found // nothing was ever forgotten
-	}
 	for _, server := range n.view.Servers() {
 		report := n.seen.reports[server.Name]
 		if report == nil {
