@@ -196,7 +196,7 @@ func (o *Orchestrator) members(v *state.View, now time.Time) []Member {
 		if !slices.ContainsFunc(all, func(m Member) bool { return m.Name == row.Name }) {
 			all = append(all, Member{
 				Name: row.Name, Site: row.Site, Address: row.Raft, API: row.API, Recipient: row.Recipient, Role: RoleUnfinished,
-				Problem: "it is recorded and no member: its join or its removal was broken off; give that command again",
+				Problem: "it is recorded and no member: its join or its removal was broken off, or the cluster was recovered without it. Join it, with an empty directory, or remove it",
 			})
 		}
 	}

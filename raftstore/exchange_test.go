@@ -88,6 +88,34 @@ func TestExchange_TLS(t *testing.T) {
 	}
 }
 
+// A coordinator that was asked before, and started anew since, answers the next question, too: the connection of before is
+// no sign of how it is now. Whoever answers in its place is named.
+func TestExchange_startedAnew(t *testing.T) {
+	dir, authority := t.TempDir(), newAuthority(t, "7d1f")
+	addresses := loopback(2)
+	a := Peer{"a", addresses[0]}
+	asks := open(t, prepare(t, realConfig(t, authority, dir, "a", []Peer{a})))
+	b := Peer{"b", addresses[1]}
+	cfg := realConfig(t, authority, dir, "b", []Peer{a, b})
+	if err := PrepareJoin(cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s := open(t, cfg)
+		if h, err := asks.parts.courier.ask(t.Context(), b, asks.hello()); err != nil || !h.Joining {
+			t.Errorf("got %+v (%v), want its word that it waits to join", h, err)
+		}
+		closeStore(t, s)
+	}
+	s := open(t, cfg)
+	_, err := asks.parts.courier.ask(t.Context(), Peer{"c", b.Address}, asks.hello())
+	if err == nil || err.Error() != "ask coordinator c: b answers there" {
+		t.Errorf("got %v, want it told that b is there", err)
+	}
+	closeStore(t, s)
+	closeStore(t, asks)
+}
+
 func ask(t *testing.T, address string, config *tls.Config, data []byte) ([]byte, error) {
 	t.Helper()
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", address, config)

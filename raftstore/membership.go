@@ -73,7 +73,7 @@ func (s *Store) addMember(ctx context.Context, name, address string) error {
 	level := s.View().Level()
 	switch {
 	case err != nil:
-		return fmt.Errorf("it does not answer at %s; start it first (drp server init --join): %w: %w", address, err, ErrRefused)
+		return fmt.Errorf("it does not answer at %s, where it has to run first (drp server init --join, then drp server): %w: %w", address, err, ErrRefused)
 	case h.Level < level:
 		return fmt.Errorf("it runs an older drp (level %d, and the cluster is at %d): upgrade it first: %w", h.Level, level, ErrTooNew)
 	case !h.Joining:

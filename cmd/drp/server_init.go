@@ -139,7 +139,8 @@ func askOthers(ctx context.Context, c serverConfig, join bool, w io.Writer) erro
 		}
 	}
 	if !answered {
-		fmt.Fprintf(w, "drp: no other coordinator answers (%s), so none could say whether %s has run before. If it has, stop here\n",
+		fmt.Fprintf(w, "drp: no other coordinator answers (%s), so none could say whether %s has run before. If it has, stop here. "+
+			"If this platform has lost all of its coordinators, drp recover cluster brings them back: a new cluster would know nothing of what runs\n",
 			strings.Join(others, ", "), clean(c.Name))
 	}
 	return nil
