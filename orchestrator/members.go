@@ -248,10 +248,18 @@ func (o *Orchestrator) Members() (*MembersReport, error) {
 	}
 	now := o.config.Clock()
 	leader, _ := o.config.Store.Leader()
+	if leader == "" && !o.isMember() { // what it knows is of another time, or nothing
+		return nil, fmt.Errorf("coordinator %s is no member of the cluster: it was removed, or waits to be added (drp raft join). "+
+			"Ask another one who the members are: %w", o.config.Name, ErrNotLeader)
+	}
 	r := &MembersReport{At: now, From: o.config.Name, Leader: leader, Members: o.members(o.config.Store.View(), now)}
 	r.Quorum = QuorumOf(r.Members)
 	r.Warnings = r.Quorum.Warnings()
 	return r, nil
+}
+
+func (o *Orchestrator) isMember() bool {
+	return slices.ContainsFunc(o.config.Membership.Members(), func(m Member) bool { return m.Name == o.config.Name })
 }
 
 // Acquainted says what this coordinator knows of a name.

@@ -203,6 +203,19 @@ func TestOrchestrator_Join_refuses(t *testing.T) {
 	})
 }
 
+// One that was removed, or not added yet, does not speak for the cluster: another one is asked.
+func TestOrchestrator_Members_ofOneThatIsNone(t *testing.T) {
+	c, o := newCouncil(t, three())
+	c.leader = ""
+	if r, err := o.Members(); err != nil || r.Leader != "" {
+		t.Errorf("got %+v (%v), want what a member knows by itself", r, err)
+	}
+	c.members = slices.DeleteFunc(c.members, func(m Member) bool { return m.Name == c.name })
+	if r, err := o.Members(); !errors.Is(err, ErrNotLeader) || !strings.Contains(err.Error(), "no member of the cluster") {
+		t.Errorf("got %+v (%v), want %v, so that another one is asked", r, err, ErrNotLeader)
+	}
+}
+
 // A record without a member is left only where nobody knows whether the member is there.
 func TestOrchestrator_Join_brokenOff(t *testing.T) {
 	for _, c := range []struct {
