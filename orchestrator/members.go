@@ -62,7 +62,7 @@ type Member struct {
 	Clock        time.Duration `json:"clock"` // its clock − that of the one who answers
 	Quarantined  string        `json:"quarantined,omitempty"`
 	DiskFull     string        `json:"disk_full,omitempty"` // it takes nothing new
-	Answers      bool          `json:"answers"`             // heard of late, and not quarantined
+	Answers      bool          `json:"answers"`             // heard of late, not quarantined, and able to write
 	Problem      string        `json:"problem,omitempty"`   // for a person; empty: none
 }
 
@@ -187,7 +187,7 @@ func (o *Orchestrator) members(v *state.View, now time.Time) []Member {
 			m.Role = RoleVoter
 		}
 		m.Behind = furthest - m.Last
-		m.Answers = m.Quarantined == "" && !m.LastContact.IsZero() && now.Sub(m.LastContact) <= memberSilentAfter
+		m.Answers = m.Quarantined == "" && m.DiskFull == "" && !m.LastContact.IsZero() && now.Sub(m.LastContact) <= memberSilentAfter
 		known := o.recorded(v, m.Name)
 		m.Site, m.API, m.Recipient = known.Site, known.API, known.Recipient
 		m.Problem = m.problem(now)

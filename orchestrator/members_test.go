@@ -216,6 +216,19 @@ func TestOrchestrator_Members_ofOneThatIsNone(t *testing.T) {
 	}
 }
 
+// A voter that cannot write acknowledges nothing: it is not counted among those that a decision can wait for.
+func TestOrchestrator_Members_fullDisk(t *testing.T) {
+	c, o := newCouncil(t, three()) // par3-c is silent
+	find(c.members, "par2-c").DiskFull = "its disk is full"
+	r, err := o.Members()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Quorum.Answering != 1 || r.Quorum.Survives >= 0 {
+		t.Errorf("got %s, want that nothing can be decided", r.Quorum)
+	}
+}
+
 // A record without a member is left only where nobody knows whether the member is there.
 func TestOrchestrator_Join_brokenOff(t *testing.T) {
 	for _, c := range []struct {

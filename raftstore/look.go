@@ -29,7 +29,7 @@ func (s *Store) look(now time.Time) {
 	s.alarms.set(AlarmJoining, s.cfg.Name, false, "")
 	s.compareStates(others)
 	s.lookAtSelf()
-	for _, kind := range []AlarmKind{AlarmSilent, AlarmClock, AlarmLevel, AlarmDiskFull, AlarmQuarantined, AlarmNoProgress, AlarmIncarnation} {
+	for _, kind := range []AlarmKind{AlarmSilent, AlarmClock, AlarmLevel, AlarmDiskFull, AlarmQuarantined, AlarmNoProgress, AlarmIncarnation, AlarmSecond} {
 		s.alarms.keep(kind, append(known, s.cfg.Name))
 	}
 	for _, name := range known {

@@ -48,9 +48,12 @@ func (s *Store) Members() []Member {
 		case o != nil:
 			m.Level, m.Last, m.Applied, m.LastContact, m.Healthy = o.Level, o.Last, o.Applied, o.at, o.healthy
 			m.Quarantined, m.DiskFull, m.Clock = o.Quarantined, o.Full, o.clock
-			if s.estranged(o) {
+			switch {
+			case s.estranged(o):
 				m.Healthy, m.Quarantined = time.Time{}, fmt.Sprintf("it is of incarnation %d of this cluster, and %s of %d: one of them is from before a recovery",
 					o.Incarnation, s.cfg.Name, s.parts.history.incarnation())
+			case s.leadsAnother(&o.hello):
+				m.Healthy, m.Quarantined = time.Time{}, "it leads a cluster of its own"
 			}
 		}
 		list = append(list, m)

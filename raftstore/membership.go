@@ -133,7 +133,7 @@ func (s *Store) answers(name string) bool {
 		return true
 	}
 	o := s.peers.of(name)
-	return o != nil && time.Since(o.at) <= answering && o.Quarantined == "" && !s.estranged(o)
+	return o != nil && time.Since(o.at) <= answering && o.Quarantined == "" && o.Full == "" && !s.estranged(o) && !s.leadsAnother(&o.hello)
 }
 
 // configuration returns raft's newest configuration with its index, which raft does not tell. A change names the
