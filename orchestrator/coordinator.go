@@ -74,7 +74,12 @@ func (o *Orchestrator) AgentSync(ctx context.Context, r wire.AgentReport) (wire.
 	if _, err := o.leading(); err != nil {
 		return wire.AgentDesired{}, err
 	}
-	if _, err := knownServer(o.config.Store.View(), r.Server); err != nil {
+	view := o.config.Store.View()
+	if _, err := knownServer(view, r.Server); err != nil {
+		return wire.AgentDesired{}, err
+	}
+	if err := notSuperseded(view, r.Incarnation); err != nil { // it does not count as heard
+		o.log.Error("a server is refused", "server", r.Server, "error", err)
 		return wire.AgentDesired{}, err
 	}
 	o.observed.agent(r, o.config.Clock())

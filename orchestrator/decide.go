@@ -256,6 +256,8 @@ func (n now) canBackUp(name state.AccountName) bool { return n.whyNoBackup(name)
 func (n now) whyNoBackup(name state.AccountName) string {
 	a, repo := n.view.Assignment(name), n.view.Repository(name)
 	switch {
+	case held(n.view):
+		return "the cluster was recovered and does nothing before a person says so: drp recover status, then drp recover resume"
 	case a == nil:
 		return "it has no server yet"
 	case repo == nil || repo.InitialisedAt.IsZero():

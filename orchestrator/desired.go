@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -44,10 +45,16 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 	if err != nil {
 		return d, err
 	}
+	if c := v.Cluster(); c != nil {
+		d.Incarnation = c.Incarnation
+	}
 	if held(v) {
 		d.Recovering = true
 		d.Revision = revision(d)
 		return d, nil
+	}
+	if err := notSuperseded(v, report.Incarnation); err != nil {
+		return wire.AgentDesired{}, err
 	}
 	named := map[state.AccountName]bool{}
 	for _, a := range v.AssignmentsOn(server.Name) {
@@ -98,6 +105,19 @@ func knownServer(v *state.View, name state.ServerName) (*state.Server, error) {
 		return nil, fmt.Errorf("server %q is not in the inventory; add it with drp apply: %w", name, state.ErrNotFound)
 	}
 	return server, nil
+}
+
+// ErrSuperseded: this cluster was recovered, and these coordinators are from before that.
+var ErrSuperseded = errors.New("the cluster was recovered, and this coordinator is from before that")
+
+// notSuperseded refuses a server that obeys a later incarnation: whatever we know of it is history. A held cluster asks all
+// the same, and begins a higher one than that.
+func notSuperseded(v *state.View, obeyed uint64) error {
+	if c := v.Cluster(); c != nil && c.Held == nil && c.Incarnation < obeyed {
+		return fmt.Errorf("%w: a server obeys incarnation %d, and this is %d. Stop this coordinator, keep its directory, and let it join with an empty one (drp server init --join)",
+			ErrSuperseded, obeyed, c.Incarnation)
+	}
+	return nil
 }
 
 // repositoryAccess leads through the gateways of the server's own site: a server never talks to another site's.

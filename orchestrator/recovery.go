@@ -184,6 +184,7 @@ func (n now) heard(s state.ServerName) bool {
 func (n now) incarnation() uint64 {
 	next := n.view.Cluster().Incarnation
 	for _, r := range n.seen.reports {
+		next = max(next, r.Incarnation+1)
 		for _, o := range r.Accounts {
 			next = max(next, o.Token.Incarnation+1)
 		}
@@ -344,7 +345,11 @@ func (o *Orchestrator) claimIncarnation(ctx context.Context, n now) error {
 	if err != nil {
 		return err
 	}
-	results, err := o.exportTo(ctx, view, withStore(view.Sites()))
+	sites := withStore(view.Sites())
+	if len(sites) == 0 {
+		return nil // nobody recovers from a store that there is not
+	}
+	results, err := o.exportTo(ctx, view, sites)
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,23 @@ func TestHeld_nothingIsDecided(t *testing.T) {
 	}
 }
 
+// A backup that was under way when the state was saved is no answer to who asks for one: it ends at the resume.
+func TestHeld_noBackupIsPromised(t *testing.T) {
+	c, o := newCouncil(t, map[string]bool{"par1-c": true})
+	o.observed = c.seen
+	c.account("a", state.Gold, gib/8)
+	c.start("a")
+	if len(c.view().Tasks()) == 0 {
+		t.Fatal("no backup is under way")
+	}
+	c.recover(2)
+	c.rememberAll()
+	tasks, err := o.BackupNow(t.Context(), "operator/claire", []state.AccountName{"a"})
+	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "drp recover resume") {
+		t.Errorf("got %v and %v, want a refusal that says what to do", tasks, err)
+	}
+}
+
 // What servers hold under higher tokens than the state knows was decided after it; of two claims the higher is right.
 func TestHeld_adopts(t *testing.T) {
 	c, o := recovered(t)
@@ -283,5 +300,56 @@ func TestHeld_unknownAccounts(t *testing.T) {
 	status := accountStatus(c.now(), c.view().Account("late"))
 	if !strings.Contains(status.Message, "par2-s2 runs it under token 1.1") {
 		t.Errorf("got status %q, want it to say who runs it", status.Message)
+	}
+}
+
+// A server that obeys a later incarnation is told nothing by coordinators from before that, and does not count as heard. Ones
+// that are being recovered themselves ask it all the same, and begin a higher one.
+func TestAgentSync_superseded(t *testing.T) {
+	c, o := recovered(t)
+	sync := func() error {
+		_, err := o.AgentSync(t.Context(), wire.AgentReport{Server: "par1-s1", Incarnation: 5, Memory: &wire.Memory{}})
+		return err
+	}
+	if err := sync(); err != nil {
+		t.Fatalf("held: %v", err)
+	}
+	c.rememberAll()
+	if err := sync(); err != nil {
+		t.Fatalf("held: %v", err)
+	}
+	if err := o.Resume(t.Context(), "operator/olga", ResumeRequest{Cluster: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.view().Cluster().Incarnation; got != 6 {
+		t.Errorf("got incarnation %d, want one above all that servers obey", got)
+	}
+	c.seen.reset()
+	if _, err := o.AgentSync(t.Context(), wire.AgentReport{Server: "par1-s1", Incarnation: 7}); !errors.Is(err, ErrSuperseded) {
+		t.Errorf("got %v, want %v", err, ErrSuperseded)
+	}
+	if got := c.seen.glance().reports["par1-s1"]; got != nil {
+		t.Errorf("got %+v, want it not heard", got)
+	}
+	d, err := o.AgentSync(t.Context(), wire.AgentReport{Server: "par1-s1", Incarnation: 6})
+	if err != nil || d.Incarnation != 6 {
+		t.Errorf("got %+v (%v), want the word of incarnation 6", d, err)
+	}
+}
+
+// Where the inventory has no store at all there is none to leave word in.
+func TestResume_withoutStores(t *testing.T) {
+	c, o, _, _ := exportingCouncil(t)
+	var sites []state.Site
+	for _, s := range c.view().Sites() {
+		without := *s
+		without.Store, without.Gateways = nil, nil
+		sites = append(sites, without)
+	}
+	c.apply(state.InventoryApply, state.InventoryData{Sites: sites})
+	c.recover(2)
+	c.rememberAll()
+	if err := o.Resume(t.Context(), "operator/olga", ResumeRequest{Cluster: "c"}); err != nil || held(c.view()) {
+		t.Errorf("got %v, want it to act", err)
 	}
 }

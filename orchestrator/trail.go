@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +17,9 @@ import (
 type TrailOptions struct {
 	// Sign signs checkpoints with this coordinator's certificate. Nil: nothing is exported.
 	Sign audit.Signer
+	// Vouch says why a checkpoint that lies in a store is not a coordinator's of this cluster. Nil: nothing is carried from
+	// store to store.
+	Vouch func(*audit.Signed) error
 	// Every is how often, when there is something to export; default 5 min. Entries is from how many on it is at once; default 2000.
 	Every   time.Duration
 	Entries uint64
@@ -30,7 +32,8 @@ const (
 	trailWithin  = time.Minute // for one object at one site
 	trailRetry   = time.Minute
 	trailCatchUp = 5 * time.Minute // between two tries to bring to a site what it lacks
-	trailBehind  = 100             // objects that a site lacks, brought to it between two looks
+	trailBehind  = 100             // objects of one store that a site lacks, brought to it between two looks
+	mostWords    = 20              // checkpoints of one entry that are looked at
 
 	// One segment has to be read as a whole to be carried from site to site.
 	segmentEntries = 5_000
@@ -244,94 +247,6 @@ func nextSegment(v *state.View) (segment, error) {
 	}
 	last, hash := w.Head()
 	return segment{header.First, last, hash, text.Bytes()}, nil
-}
-
-// catchUp brings to a site what other sites' stores have of the trail and it does not. done is false when some is left.
-func (e *exporter) catchUp(ctx context.Context, site state.SiteName) (done bool, err error) {
-	v := e.config.Store.View()
-	sites := storeSites(v)
-	if !slices.Contains(sites, site) {
-		return true, nil
-	}
-	here, err := e.list(ctx, site)
-	if err != nil {
-		return false, err
-	}
-	has := map[string]bool{}
-	for _, name := range here {
-		has[name] = true
-	}
-	brought := 0
-	for _, other := range sites {
-		if other == site {
-			continue
-		}
-		there, fault := e.list(ctx, other)
-		if fault != nil {
-			err = errors.Join(err, fmt.Errorf("site %s: %w", other, fault)) // it may have what no other has
-			continue
-		}
-		for _, name := range there {
-			if has[name] {
-				continue
-			}
-			if brought++; brought > trailBehind {
-				return false, err
-			}
-			if fault := e.carry(ctx, v.Cluster().UUID, name, other, site); fault != nil {
-				err = errors.Join(err, fmt.Errorf("bring %s from %s: %w", name, other, fault))
-				continue
-			}
-			has[name] = true
-		}
-	}
-	return err == nil, err
-}
-
-func (e *exporter) list(ctx context.Context, site state.SiteName) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, trailWithin)
-	defer cancel()
-	return e.config.Vault.List(ctx, site, trailPrefix)
-}
-
-// carry takes an object from one site to another. Nothing can be taken back there, so it is verified before.
-func (e *exporter) carry(ctx context.Context, cluster, name string, from, to state.SiteName) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*trailWithin)
-	defer cancel()
-	body, err := e.config.Vault.Get(ctx, from, name)
-	if err != nil {
-		return err
-	}
-	if err := genuine(cluster, name, body); err != nil {
-		return err
-	}
-	return e.config.Vault.Put(ctx, to, name, body)
-}
-
-// genuine holds an object to what its name says.
-func genuine(cluster, name string, body []byte) error {
-	said, ok := audit.ParseName(strings.TrimPrefix(name, trailPrefix))
-	if !ok {
-		return errors.New("its name is not one that a coordinator gives")
-	}
-	if said.Checkpoint {
-		signed, err := audit.ReadCheckpoint(body)
-		if err != nil {
-			return err
-		}
-		if signed.Checkpoint.Cluster != cluster || !said.MatchesCheckpoint(signed.Checkpoint, body) {
-			return errors.New("it is not the checkpoint that its name speaks of")
-		}
-		return nil
-	}
-	seg, err := audit.Scan(bytes.NewReader(body), nil)
-	if err != nil {
-		return err
-	}
-	if seg.Cluster != cluster || !said.Matches(seg) {
-		return errors.New("it is not the segment that its name speaks of")
-	}
-	return nil
 }
 
 // Limits beyond which a person has to hear that the trail is not exported: well before anything is dropped.

@@ -129,6 +129,12 @@ func exporting(t *testing.T, f func(t *testing.T, s *trailStore, v *vault)) {
 		v := newVault()
 		o.config.Vault, o.config.Trail.Entries = v, manyEntries
 		o.config.Trail.Sign = func(text []byte) ([][]byte, []byte, error) { return [][]byte{[]byte("certificate")}, text[:8], nil }
+		o.config.Trail.Vouch = func(s *audit.Signed) error {
+			if string(s.Chain[0]) != "certificate" {
+				return errors.New("signed by somebody else")
+			}
+			return nil
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
 		term := &term{Orchestrator: o}
@@ -253,6 +259,59 @@ func TestTerm_keepTrail_hostileStore(t *testing.T) {
 			t.Errorf("%d objects that were changed were carried on", n)
 		}
 	})
+}
+
+// Whoever has one site's store can write a trail there that is sound in itself. It gets into no other store, and keeps
+// nothing that is genuine from getting there.
+func TestTerm_keepTrail_forgedTrail(t *testing.T) {
+	exporting(t, func(t *testing.T, store *trailStore, v *vault) {
+		v.objects["par0"] = map[string][]byte{}
+		store.must(state.InventoryApply, state.InventoryData{Sites: []state.Site{{Name: "par0", Gateways: []string{"https://par0.test:7460"}, Store: &state.Store{Endpoint: "http://par0.test:7480", Bucket: "drp-par0"}}}})
+		time.Sleep(2 * trailLook)
+		v.fail(true, "par2")
+		store.note(10)
+		time.Sleep(time.Hour)
+		for i := range 2 * trailBehind { // par0 is the hostile one, and the first that is asked
+			for name, body := range forgedTrail(t, store.View().Cluster().UUID, i) {
+				v.objects["par0"][name] = body
+			}
+		}
+		v.fail(false, "par2")
+		time.Sleep(3 * trailCatchUp)
+		if got, want := v.verify(t, "par2"), v.verify(t, "par1"); got.Head != want.Head || got.Checkpoints != want.Checkpoints {
+			t.Errorf("got %+v, want the trail of the honest site: %+v", got, want)
+		}
+	})
+}
+
+func (s *trailStore) must(name state.Name, payload any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.p.apply(name, payload)
+}
+
+// forgedTrail is a segment with its checkpoint, with another signature than a coordinator's.
+func forgedTrail(t *testing.T, cluster string, i int) map[string][]byte {
+	t.Helper()
+	var text bytes.Buffer
+	w, err := audit.NewWriter(&text, audit.Header{Cluster: cluster, First: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &state.AuditEntry{Seq: 1, Index: 1, By: "operator/eve", Command: state.AuditNote, Detail: fmt.Sprint(i)}
+	e.Hash = e.Chain(state.Digest{})
+	if err := errors.Join(w.Add(e), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	word, err := audit.Sign(audit.Checkpoint{Cluster: cluster, Incarnation: 1, Seq: 1, Hash: e.Hash}, func(text []byte) ([][]byte, []byte, error) {
+		return [][]byte{[]byte("an agent's")}, text[:8], nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{
+		trailPrefix + audit.SegmentName(1, 1, e.Hash): text.Bytes(), trailPrefix + audit.CheckpointName(1, word): word,
+	}
 }
 
 // A leader that ended between its export and the record of it leaves a next one that begins where the state stands: the

@@ -79,7 +79,7 @@ func (f *fsm) ApplyBatch(entries []*raft.Log) []any {
 		}
 		answers[i] = result
 		applied++
-		founded = founded || result.Changed && (name == state.ClusterInit || name == state.ClusterRecover)
+		founded = founded || result.Changed && (name == state.ClusterInit || name == state.ClusterRecover || name == state.ClusterResume)
 	}
 	if applied > 0 {
 		b.Commit()

@@ -9,10 +9,13 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"drp/raftstore/identity"
 )
@@ -179,6 +182,46 @@ func greeted(t *testing.T, to string, config *tls.Config) bool {
 	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
 	_, err = conn.Read(make([]byte, 1))
 	return errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// One coordinator that answers at the address of another one as well (a name that leads to the wrong machine) is not
+// counted for both: it would be a majority by itself.
+func TestRaftPort_AnotherCoordinator(t *testing.T) {
+	g := newGuarded(t)
+	followers := g.followers()
+	one, two := followers[0].cfg.Name, followers[1].cfg.Name
+	dir := t.TempDir()
+	peers := slices.Clone(g.peers)
+	for i := range peers {
+		if peers[i].Name == two { // by another spelling, that raft does not find
+			self, _ := followers[0].cfg.peer(one)
+			peers[i].Address = "[::ffff:" + strings.TrimSuffix(self.Address, ":7400") + "]:7400"
+		}
+	}
+	cfg := prepare(t, realConfig(t, g.authority, dir, g.leader.cfg.Name, peers))
+	cfg.Listen = "127.0.0.1:0"
+	if err := cfg.setDefaults(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := listen(&cfg, newRoster(&cfg), &history{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, p := range peers {
+		if p.Name == cfg.Name {
+			continue
+		}
+		conn, err := s.Dial(raft.ServerAddress(p.Address), 10*time.Second)
+		if (err == nil) != (p.Name == one) {
+			t.Errorf("dial of %s at %s: %v", p.Name, p.Address, err)
+		}
+		if err == nil {
+			_ = conn.Close()
+		} else if !strings.Contains(err.Error(), "answers coordinator "+one) {
+			t.Errorf("got %v, want it said who answers", err)
+		}
+	}
 }
 
 // A coordinator that is revoked while it is connected is cut off within a minute, and the others go on.

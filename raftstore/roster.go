@@ -85,6 +85,17 @@ func (r *roster) address(name string) (string, bool) {
 	return string(s.Address), ok
 }
 
+// at are the coordinators that are reached at an address, as far as it is known whose it is.
+func (r *roster) at(address string) []string {
+	var names []string
+	for _, p := range slices.Concat(r.others(), r.file) {
+		if p.Address == address {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
 // admits reports whether raft may talk to this coordinator of our cluster.
 func (r *roster) admits(name string) bool {
 	if _, ok := r.address(name); ok {

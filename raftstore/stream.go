@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -165,13 +166,24 @@ func (s *stream) Accept() (net.Conn, error) {
 	}
 }
 
-// Dial connects raft to a peer, whose certificate has to be a coordinator's.
+// Dial connects raft to a peer, whose certificate has to be that coordinator's. Where another one answered at its address
+// (a name that leads to the wrong machine, an address that was given away), that one would be counted twice: one coordinator
+// could be a majority.
 func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
 	conn, err := s.connect(ctx, string(to), s.history.protocols()...)
 	if err != nil {
 		return nil, err
+	}
+	cs := conn.ConnectionState()
+	id, err := identity.Dialled(&cs)
+	if names := s.roster.at(string(to)); err == nil && len(names) > 0 && !slices.Contains(names, id.Name) {
+		err = fmt.Errorf("at this address answers coordinator %s, and not %s: look at where the name leads to, and at peers in the configuration file", id.Name, strings.Join(names, " or "))
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("dial coordinator %s: %w", to, err)
 	}
 	return conn, nil
 }

@@ -71,6 +71,9 @@ func printAuditReport(cmd *cobra.Command, r audit.Report) {
 	var words string
 	if r.Checkpoints > 0 {
 		words = fmt.Sprintf(" checkpoints=%d", r.Checkpoints)
+		if r.Vouched < r.Last {
+			fmt.Fprintf(cmd.ErrOrStderr(), "drp: no coordinator's word is here on entries %d to %d: whoever can write these files may have made them, and may have taken words away\n", r.Vouched+1, r.Last)
+		}
 	} else {
 		fmt.Fprintln(cmd.ErrOrStderr(), "drp: without a checkpoint nobody can tell whether all hashes were made anew")
 	}

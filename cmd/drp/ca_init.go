@@ -131,6 +131,9 @@ func (i *caInit) parse() ([]firstCoordinator, error) {
 				return nil, fmt.Errorf("coordinator %q: %w", text, err)
 			}
 		}
+		if err := certificates.CheckHolder(identity.Coordinator, name); err != nil {
+			return nil, fmt.Errorf("coordinator %q: %w", text, err) // it could never be enrolled again, nor revoked
+		}
 		for _, key := range []string{name, f.hosts[0]} {
 			if seen[key] {
 				return nil, fmt.Errorf("coordinator %q: %s is given twice", text, key)

@@ -93,7 +93,12 @@ func (r *clusterRecovery) run(ctx context.Context) error {
 	if r.unsigned {
 		vouch = func(export.Manifest) error { return nil }
 	}
-	look, err := export.Newest(ctx, from, vouch, identities...)
+	var look *export.Look
+	if r.store != "" && r.export != "" {
+		look, err = export.Named(ctx, from, r.export, vouch, identities...)
+	} else {
+		look, err = export.Newest(ctx, from, vouch, identities...)
+	}
 	if err != nil {
 		return err
 	}
@@ -174,22 +179,13 @@ func readIdentities(file string) ([]age.Identity, error) {
 	return identities, nil
 }
 
-// namedSource is a source that can be named to a person, and narrowed to one export.
+// namedSource is a source that can be named to a person.
 type namedSource struct {
 	export.Source
 	name string
-	only string
 }
 
 func (s namedSource) String() string { return s.name }
-
-func (s namedSource) List(ctx context.Context) ([]string, error) {
-	names, err := s.Source.List(ctx)
-	if err != nil || s.only == "" {
-		return names, err
-	}
-	return []string{s.only + export.Sealed, s.only + export.Clear}, nil
-}
 
 func (r *clusterRecovery) source() (namedSource, error) {
 	if r.file != "" {
@@ -199,7 +195,7 @@ func (r *clusterRecovery) source() (namedSource, error) {
 	if err != nil {
 		return namedSource{}, err
 	}
-	return namedSource{Source: storeSource{store}, name: store.String(), only: r.export}, nil
+	return namedSource{Source: storeSource{store}, name: store.String()}, nil
 }
 
 // openRecoveryStore opens a site's bucket without a gateway: there may be nobody left who would let us in.

@@ -44,7 +44,7 @@ func newWreck(t testing.TB) *wreck {
 	}
 	former := ageKey(t)
 	w.sealedWith = []string{former.Recipient().String(), w.offline.Recipient().String()}
-	w.apply(state.ClusterInit, state.ClusterInitData{UUID: "cluster-a", Incarnation: 1})
+	w.apply(state.ClusterInit, state.ClusterInitData{UUID: "cluster-a", Incarnation: 1, Level: state.Level})
 	inventory := state.InventoryData{
 		Provider: &state.Provider{Name: "p", Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/48")}},
 		Sites:    []state.Site{{Name: "par1"}}, Policies: []state.Policy{{Name: "p", Schedule: "@every 1h"}},

@@ -15,6 +15,7 @@ import (
 	"drp/orchestrator/certificates"
 	"drp/orchestrator/sealing"
 	"drp/raftstore"
+	"drp/raftstore/audit"
 	"drp/raftstore/identity"
 	"drp/raftstore/state"
 )
@@ -88,7 +89,7 @@ func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Se
 		Name: c.Name, Cluster: credentials.Identity().Cluster, Site: state.SiteName(c.Site), Coordinators: c.members(),
 		Store: leaderStore{store}, Membership: membership{store}, Sealer: keyring, Recipients: c.Recipients, Peers: peers, Logger: log,
 		Vault: newVault(store.View, credentials), Exports: c.exports(store.View, credentials),
-		Trail: orchestrator.TrailOptions{Sign: credentials.Sign},
+		Trail: orchestrator.TrailOptions{Sign: credentials.Sign, Vouch: func(s *audit.Signed) error { return s.Check(credentials.Authority()) }},
 	})
 	peers.self = brain
 	registrar := newRegistrar(c, store, where, keyring, credentials, log)

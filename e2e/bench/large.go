@@ -30,19 +30,27 @@ const (
 
 // large measures a state of 100,000 accounts on 1,000 servers: in this process, and in a real coordinator.
 func large(ctx context.Context, program, dir string, say func(verdict)) error {
+	const name, address = "l1", "127.94.0.1"
+	data := filepath.Join(dir, "data-l1")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	cluster, err := coordinators.New(coordinators.Config{Program: program, Dir: dir, Places: []coordinators.Place{{Name: name, Address: address, Data: data}}})
+	if err != nil {
+		return err
+	}
+	sealed, err := cluster.Seal(make([]byte, 43))
+	if err != nil {
+		return err
+	}
 	// Garbage is cheap here, and building the platform makes much of it. It is put back for what is measured.
 	before := debug.SetGCPercent(400)
-	p := newPlatform()
+	p := newPlatform(sealed)
 	if err := p.build(); err != nil {
 		return err
 	}
 	debug.SetGCPercent(before)
 	runtime.GC()
-	data := filepath.Join(dir, "data-l1")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		return fmt.Errorf("make data directory: %w", err)
-	}
-	const name, address = "l1", "127.94.0.1"
 	var written time.Duration
 	pause, err := p.whileApplying(func(v *state.View) error {
 		return bare.WriteSnapshot(data, name, address+":"+coordinators.RaftPort, p.index, func(w io.Writer) error {
@@ -62,7 +70,7 @@ func large(ctx context.Context, program, dir string, say func(verdict)) error {
 		return err
 	}
 	debug.FreeOSMemory()
-	return measureProcess(ctx, program, dir, coordinators.Place{Name: name, Address: address, Data: data}, say)
+	return measureProcess(ctx, cluster, say)
 }
 
 // whileApplying does what a member does when it takes a snapshot: capture the state between two entries, and write it
@@ -113,11 +121,7 @@ const leadFor = 20 * time.Second
 
 // measureProcess starts a real coordinator where the snapshot is, and lets it lead for a while: then all servers have
 // been silent long enough to be down, which is as much as a leader can have to think about.
-func measureProcess(ctx context.Context, program, dir string, place coordinators.Place, say func(verdict)) error {
-	cluster, err := coordinators.New(coordinators.Config{Program: program, Dir: dir, Places: []coordinators.Place{place}})
-	if err != nil {
-		return err
-	}
+func measureProcess(ctx context.Context, cluster *coordinators.Cluster, say func(verdict)) error {
 	defer cluster.Kill()
 	began := time.Now()
 	if err := cluster.Start(); err != nil {

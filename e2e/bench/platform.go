@@ -15,7 +15,6 @@ const (
 	platformAccounts = 100_000
 	platformServers  = 1_000
 	accountsAtOnce   = 500 // in one inventory.apply
-	sealedSize       = 420 // bytes of a password that is sealed to four recipients
 )
 
 // platform makes a large state, with the commands that a real one comes from.
@@ -23,10 +22,12 @@ type platform struct {
 	state *state.State
 	index uint64
 	at    time.Time
+	// sealed is every repository's password: sealing one takes as long as ten commands, and all are of one size.
+	sealed []byte
 }
 
-func newPlatform() *platform {
-	return &platform{state: state.New(), at: time.Now().Add(-24 * time.Hour).UTC().Truncate(time.Second)}
+func newPlatform(sealed []byte) *platform {
+	return &platform{state: state.New(), sealed: sealed, at: time.Now().Add(-24 * time.Hour).UTC().Truncate(time.Second)}
 }
 
 func (p *platform) apply(name state.Name, payload any) (state.Result, error) {
@@ -115,12 +116,7 @@ func (p *platform) live(i int) error {
 	account, server := accountName(i), i%platformServers
 	home := siteOf(server)
 	other := siteOf(server + 1)
-	sealed := make([]byte, sealedSize)
-	for n, sum := 0, sha256.Sum256([]byte(account)); n < len(sealed); n += len(sum) {
-		copy(sealed[n:], sum[:])
-		sum = sha256.Sum256(sum[:])
-	}
-	if _, err := p.apply(state.RepositoryCreate, state.RepositoryCreateData{Account: account, Site: home, SealedPassword: sealed}); err != nil {
+	if _, err := p.apply(state.RepositoryCreate, state.RepositoryCreateData{Account: account, Site: home, SealedPassword: p.sealed}); err != nil {
 		return err
 	}
 	if _, err := p.apply(state.RepositoryReady, state.RepositoryReadyData{Account: account, Home: state.Home{Site: home, Epoch: 1}}); err != nil {

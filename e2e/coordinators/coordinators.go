@@ -3,6 +3,7 @@
 package coordinators
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ type Cluster struct {
 	Nodes     []*Node
 	cfg       Config
 	authority *identity.Authority
-	offline   *age.X25519Identity
+	sealedTo  []age.Recipient // the coordinators, and a key that is kept offline
 }
 
 // New writes what coordinators need before their first start. None runs yet.
@@ -63,7 +64,7 @@ func New(cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make offline key: %w", err)
 	}
-	c := &Cluster{cfg: cfg, authority: authority, offline: offline}
+	c := &Cluster{cfg: cfg, authority: authority, sealedTo: []age.Recipient{offline.Recipient()}}
 	recipients := []string{offline.Recipient().String()}
 	var keys []*age.X25519Identity
 	for range cfg.Places {
@@ -72,6 +73,7 @@ func New(cfg Config) (*Cluster, error) {
 			return nil, fmt.Errorf("make coordinator's key: %w", err)
 		}
 		keys, recipients = append(keys, key), append(recipients, key.Recipient().String())
+		c.sealedTo = append(c.sealedTo, key.Recipient())
 	}
 	for i, p := range cfg.Places {
 		n := newNode(c, i, p)
@@ -151,6 +153,22 @@ func (c *Cluster) Init(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Seal seals a secret as coordinators did before they had a keyring.
+func (c *Cluster) Seal(plain []byte) ([]byte, error) {
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, c.sealedTo...)
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	if _, err := w.Write(plain); err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return sealed.Bytes(), nil
 }
 
 // Start begins all coordinators.

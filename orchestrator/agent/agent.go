@@ -50,6 +50,7 @@ type Agent struct {
 	journal *journal
 	// recovering: the leader has asked for all that is remembered here. Only the loop of run uses it.
 	recovering bool
+	obeyed     uint64        // as in the journal; of that loop alone, too
 	restores   chan struct{} // a slot for each restore of a home that is under way
 	held       held
 }
@@ -63,7 +64,7 @@ type held struct {
 }
 
 // run works until ctx ends. Containers go on.
-func (a *Agent) run(ctx context.Context) error {
+func (a *Agent) run(ctx context.Context) (err error) {
 	var workers sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer workers.Wait()
@@ -76,11 +77,17 @@ func (a *Agent) run(ctx context.Context) error {
 	if err := a.takeStock(ctx, &workers); err != nil {
 		return err
 	}
+	if a.obeyed, err = a.journal.obeyed(); err != nil {
+		return err
+	}
 	a.Log.Info("agent ready", "server", a.Server, "accounts", len(a.held.accounts))
 
 	revision, wait := uint64(0), firstWait
 	for ctx.Err() == nil {
 		desired, news, err := a.sync(ctx, revision)
+		if err == nil {
+			err = a.obey(desired)
+		}
 		switch {
 		case err == nil:
 			wait = firstWait
@@ -103,6 +110,9 @@ func (a *Agent) sync(ctx context.Context, revision uint64) (d wire.AgentDesired,
 	report, changed := a.report(revision)
 	if a.recovering {
 		report.Memory = a.memory(ctx)
+	}
+	if a.obeyed > firstIncarnation {
+		report.Incarnation = a.obeyed
 	}
 	asking, cancel := context.WithTimeout(ctx, heartbeat+answerWithin)
 	defer cancel()

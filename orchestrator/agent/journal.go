@@ -19,7 +19,7 @@ import (
 // syncs each commit). It is safe for concurrent use.
 type journal struct{ db *bbolt.DB }
 
-var bucketFences, bucketIDs, bucketTasks = []byte("fences"), []byte("ids"), []byte("tasks")
+var bucketFences, bucketIDs, bucketTasks, bucketCluster = []byte("fences"), []byte("ids"), []byte("tasks"), []byte("cluster")
 
 // resultsKept is how long the result of a task is remembered. A leader asks for it within minutes or never.
 const resultsKept = 7 * 24 * time.Hour
@@ -52,7 +52,7 @@ func openJournal(path string) (*journal, error) {
 		return nil, fmt.Errorf("open journal %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{bucketFences, bucketIDs, bucketTasks} {
+		for _, b := range [][]byte{bucketFences, bucketIDs, bucketTasks, bucketCluster} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}

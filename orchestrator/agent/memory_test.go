@@ -80,3 +80,44 @@ func TestAgent_recoveringWithoutGuard(t *testing.T) {
 		}
 	})
 }
+
+// Most of the coordinators from before a recovery come back, and lead each other. Nothing of what they say is done, also
+// after this agent was started again.
+func TestAgent_earlierIncarnation(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		stop := w.agent()
+		word := func(incarnation uint64, recovering bool, accounts ...wire.DesiredAccount) {
+			w.mu.Lock()
+			w.desired = wire.AgentDesired{Revision: w.desired.Revision + 1, Incarnation: incarnation, Recovering: recovering, Accounts: accounts}
+			close(w.news)
+			w.news = make(chan struct{})
+			w.mu.Unlock()
+			time.Sleep(2 * heartbeat)
+			w.settle()
+		}
+		word(0, false, run("shop", 1)) // one that does not say its incarnation
+		w.expectTold("shop", "1.1 running")
+		word(3, true)
+		word(1, false, run("shop", 2)) // nothing was ordered under 3 yet
+		w.expectTold("shop", "1.2 running")
+		word(3, false, run("shop", 2))
+		for _, old := range []uint64{0, 1, 2} {
+			word(old, false, run("shop", 9), run("blog", 1))
+			w.expectTold("shop", "1.2 running")
+			w.expectTold("blog", "nothing")
+		}
+		stop()
+		defer w.agent()()
+		word(2, false, run("shop", 9), run("blog", 1))
+		w.expectTold("blog", "nothing")
+		if got := w.last().Incarnation; got != 3 {
+			t.Errorf("got incarnation %d told, want 3", got)
+		}
+		word(2, true) // another recovery, of coordinators that have forgotten 3
+		if got := w.last(); got.Memory == nil || got.Incarnation != 3 {
+			t.Errorf("got %+v, want all that is remembered", got)
+		}
+		word(4, false, run("blog", 1))
+		w.expectTold("blog", "1.1 running")
+	})
+}

@@ -126,6 +126,27 @@ func TestServer_EnrolIsBounded(t *testing.T) {
 	}
 }
 
+// What anybody may ask without limits holds none of our memory.
+func TestServer_HealthIsBounded(t *testing.T) {
+	r := newRig(t, "par1-c")
+	client := newHTTPClient(r.anonymous(t).Client(identity.Coordinator))
+	defer client.CloseIdleConnections()
+	for size, want := range map[int]int{0: http.StatusOK, 64 << 10: http.StatusUnprocessableEntity} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.nodes[0].url+"/v1/health", strings.NewReader(strings.Repeat("x", size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("with %d bytes: got status %d, want %d", size, res.StatusCode, want)
+		}
+	}
+}
+
 func TestLimiter(t *testing.T) {
 	var l limiter
 	now := time.Now()

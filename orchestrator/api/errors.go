@@ -40,6 +40,7 @@ func kinds() []kind {
 		{orchestrator.ErrNotLeader, http.StatusServiceUnavailable, "not-leader"},
 		{ErrNoLeader, http.StatusServiceUnavailable, "no-leader"},
 		{orchestrator.ErrNotSealed, http.StatusServiceUnavailable, "not-sealed"},
+		{orchestrator.ErrSuperseded, http.StatusServiceUnavailable, "superseded"},
 		{orchestrator.ErrNotRecorded, http.StatusServiceUnavailable, "not-recorded"},
 		{ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
 		{ErrForbidden, http.StatusForbidden, "forbidden"},

@@ -31,6 +31,9 @@ func (s *Server) guard(rt route, next http.HandlerFunc) http.HandlerFunc {
 			return
 		}
 		most := int64(maxBody)
+		if len(rt.roles) == 0 {
+			most = maxNobody
+		}
 		if rt.limited {
 			most = maxStranger
 			if !who.forwarded && !s.strangers.allow(r, s.now()) {

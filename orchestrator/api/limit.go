@@ -20,6 +20,7 @@ const (
 	allEvery      = 200 * time.Millisecond
 	mostSources   = 4096
 	maxStranger   = 32 << 10 // bytes of a request
+	maxNobody     = 1 << 10  // where anybody may ask as often as he likes
 )
 
 // limiter lets strangers ask now and then. Tokens cannot be guessed at any rate; this bounds what guessing costs us.

@@ -124,7 +124,8 @@ var (
 
 var enrollable = []identity.Role{identity.Coordinator, identity.Agent, identity.Gateway, identity.Worker, identity.Operator, identity.Support}
 
-func checkHolder(role identity.Role, holder string) error {
+// CheckHolder says why no certificate of the platform bears this name.
+func CheckHolder(role identity.Role, holder string) error {
 	if !slices.Contains(enrollable, role) {
 		return fmt.Errorf("there is no role %q; roles are %v: %w", role, enrollable, state.ErrInvalid)
 	}
@@ -233,7 +234,7 @@ func (r *Registrar) issue(ctx context.Context, v *state.View, o order) ([]byte, 
 	}
 	id := serial.Text(16)
 	err = r.propose(ctx, o.commandFor+"-"+id, string(o.role)+"/"+o.holder, state.CertificateIssue, state.CertificateIssueData{
-		Certificate: state.Certificate{Serial: id, Role: string(o.role), Holder: o.holder, NotAfter: leaf.NotAfter}, Enrolment: o.enrolment})
+		Certificate: state.Certificate{Serial: id, Role: string(o.role), Holder: o.holder, Issued: leaf.Issued, NotAfter: leaf.NotAfter}, Enrolment: o.enrolment})
 	if err != nil {
 		return nil, err
 	}

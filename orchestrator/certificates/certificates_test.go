@@ -305,6 +305,61 @@ func TestRegistrar_EnrolAfterRevocation(t *testing.T) {
 	}
 }
 
+// Who was let in again within the second of its revocation, and lost the answer, asks again and gets it.
+func TestRegistrar_EnrolAfterRevocationAgain(t *testing.T) {
+	r := newRig(t)
+	join := func(q certificates.EnrolRequest) *x509.Certificate {
+		joined, err := r.Enrol(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf(t, joined.Certificate)
+	}
+	join(certificates.EnrolRequest{Token: r.token(t, identity.Agent, "par1-s1"), Role: identity.Agent, Request: request(t)})
+	if err := r.Revoke(t.Context(), "operator/ada", certificates.RevokeRequest{Role: identity.Agent, Holder: "par1-s1"}); err != nil {
+		t.Fatal(err)
+	}
+	q := certificates.EnrolRequest{Token: r.token(t, identity.Agent, "par1-s1"), Role: identity.Agent, Request: request(t)}
+	first := join(q)
+	if again := join(q); !again.NotBefore.Equal(first.NotBefore) || identity.SerialOf(again) != identity.SerialOf(first) {
+		t.Errorf("got another certificate the second time")
+	}
+}
+
+// The leader that issued had a clock that was ahead, and the one that revokes has not.
+func TestRegistrar_RevokeIssuedByAClockAhead(t *testing.T) {
+	r := newRig(t)
+	r.after(10 * time.Minute)
+	joined, err := r.Enrol(t.Context(), certificates.EnrolRequest{Token: r.token(t, identity.Agent, "par1-s1"), Role: identity.Agent, Request: request(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.after(-10 * time.Minute)
+	if err := r.Revoke(t.Context(), "operator/ada", certificates.RevokeRequest{Role: identity.Agent, Holder: "par1-s1"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := orchestrator.NewRevoked(r.Store.View).Check(leaf(t, joined.Certificate)); !errors.Is(err, identity.ErrRevoked) {
+		t.Errorf("got %v, want %v", err, identity.ErrRevoked)
+	}
+}
+
+// A recovery from an older export has lost the record of who was let in since. Their certificates are still good, so they
+// can be revoked.
+func TestRegistrar_RevokeAfterRecovery(t *testing.T) {
+	r := newRig(t)
+	q := certificates.RevokeRequest{Role: identity.Operator, Holder: "eve"}
+	refused(t, r.Revoke(t.Context(), "operator/ada", q), state.ErrNotFound, "nothing of that name")
+	if err := r.platform.Store.Command(state.ClusterRecover, state.ClusterRecoverData{UUID: certificatestest.Cluster, Incarnation: 2, How: state.RecoveredExport}); err != nil {
+		t.Fatal(err)
+	}
+	stolen := r.credentials(t, identity.Operator, "eve")
+	for _, q := range []certificates.RevokeRequest{{Role: identity.Operator, Holder: "eve", Serial: identity.SerialOf(stolen.Certificate())}, q} {
+		if err := r.Revoke(t.Context(), "operator/ada", q); err != nil {
+			t.Errorf("%+v: %v", q, err)
+		}
+	}
+}
+
 func TestRegistrar_RevokeRefuses(t *testing.T) {
 	r := newRig(t)
 	revoke := func(by string, role identity.Role, holder string) error {
@@ -423,5 +478,16 @@ func TestRegistrar_SetIssuer(t *testing.T) {
 	}
 	if _, _, err := r.Credentials.VerifyLeaf([]byte(joined.Certificate)); err != nil {
 		t.Error(err)
+	}
+
+	// Back to the one before, and forth again: each is a change of its own, and not a retry of the first.
+	before := next(r.platform.Root)
+	for _, i := range []certificates.IssuingAuthority{before, good, before} {
+		if err := r.SetIssuer(t.Context(), "operator/ada", i); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(r.Store.View().Issuer().Certificate); got != i.Certificate {
+			t.Error("the change was acknowledged, and the state has another issuing authority")
+		}
 	}
 }

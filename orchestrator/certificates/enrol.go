@@ -73,7 +73,7 @@ func (r *Registrar) CreateEnrolment(ctx context.Context, by string, q EnrolmentR
 	if err != nil {
 		return fail(err)
 	}
-	if err := checkHolder(q.Role, q.Holder); err != nil {
+	if err := CheckHolder(q.Role, q.Holder); err != nil {
 		return fail(err)
 	}
 	if err := checkHosts(q.Role, q.Hosts); err != nil {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/google/uuid"
+
 	"drp/orchestrator"
 	"drp/raftstore/identity"
 	"drp/raftstore/state"
@@ -100,7 +102,8 @@ func (r *Registrar) SetIssuer(ctx context.Context, by string, i IssuingAuthority
 	if err := r.Credentials.VerifyIssuing(a.Certificate()); err != nil {
 		return fail(fmt.Errorf("%w: %w", err, orchestrator.ErrRefused))
 	}
-	err = r.propose(ctx, "issuer-"+identity.SerialOf(a.Certificate()), by, state.IssuerSet,
+	// To repeat it is harmless by itself. An id made of it would turn the change back to one that was there before into a retry.
+	err = r.propose(ctx, uuid.NewString(), by, state.IssuerSet,
 		state.IssuerSetData{Certificate: []byte(i.Certificate), SealedKey: i.SealedKey})
 	if err != nil {
 		return fail(err)

@@ -34,7 +34,7 @@ func newShop(t testing.TB) *shop {
 		t.Fatal(err)
 	}
 	s := &shop{t: t, state: state.New(), key: key, objects: map[string][]byte{}, signer: credentials(t, identity.Coordinator)}
-	s.apply(state.ClusterInit, state.ClusterInitData{UUID: "cluster-a", Incarnation: 1})
+	s.apply(state.ClusterInit, state.ClusterInitData{UUID: "cluster-a", Incarnation: 1, Level: state.Level})
 	return s
 }
 
@@ -204,6 +204,47 @@ func TestNewest_forged(t *testing.T) {
 			t.Errorf("got %+v, want an agent's signature refused", look)
 		}
 	})
+}
+
+// However many forged ones stand before it, and though the newest genuine one was sealed to a key that is not at hand, the
+// one before that is found.
+func TestNewest_manyForged(t *testing.T) {
+	s := newShop(t)
+	want := s.export(s.signer)
+	ours, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := s.key
+	s.key = ours
+	s.export(s.signer)
+	s.key = own
+	stranger := credentials(t, identity.Coordinator)
+	for range 30 {
+		s.export(stranger)
+	}
+	if look := s.newest(own); look.Found == nil || look.Found.Name != want {
+		t.Errorf("got %+v, want %s", look.Found, want)
+	}
+}
+
+// Who recovers from an older export begins an incarnation above all that there were: a lower one would give out tokens a second
+// time.
+func TestNamed(t *testing.T) {
+	s := newShop(t)
+	want := s.export(s.signer)
+	s.apply(state.ClusterRecover, state.ClusterRecoverData{UUID: "cluster-a", Incarnation: 4, How: state.RecoveredExport})
+	s.export(s.signer)
+	look, err := export.Named(t.Context(), s, want, export.SignedBy(s.signer), s.key)
+	if err != nil || look.Found == nil || look.Found.Name != want || look.Found.Manifest.Incarnation != 1 {
+		t.Fatalf("got %+v (%v), want %s", look, err, want)
+	}
+	if look.Incarnation != 4 {
+		t.Errorf("got incarnation %d, want 4: a later export has it", look.Incarnation)
+	}
+	if look, err := export.Named(t.Context(), s, "i000009-0-x-y", export.SignedBy(s.signer), s.key); err != nil || look.Found != nil || len(look.Skipped) != 1 {
+		t.Errorf("got %+v (%v), want none", look, err)
+	}
 }
 
 func TestNewest_wrongKey(t *testing.T) {

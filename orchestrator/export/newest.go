@@ -92,7 +92,7 @@ func Newest(ctx context.Context, from Source, vouch Vouch, identities ...age.Ide
 	if err != nil {
 		return nil, err
 	}
-	look := &Look{All: len(manifests)}
+	look, closed := &Look{All: len(manifests)}, 0
 	for _, n := range manifests {
 		found, err := look.open(ctx, from, n, vouch, identities)
 		if err == nil {
@@ -103,9 +103,28 @@ func Newest(ctx context.Context, from Source, vouch Vouch, identities ...age.Ide
 			return nil, fmt.Errorf("look for exports: %w", ctx.Err())
 		}
 		look.Skipped = append(look.Skipped, Skipped{n, err})
-		if errors.Is(err, ErrClosed) && len(look.Skipped) >= 24 {
-			return look, nil // it is the key that is wrong
+		if errors.Is(err, ErrClosed) {
+			if closed++; closed >= 24 {
+				return look, nil // it is the key that is wrong
+			}
 		}
+	}
+	return look, nil
+}
+
+// Named opens one export and no other. The incarnation is that of all of them nevertheless: what is recovered from an older
+// export begins after what was recovered before.
+func Named(ctx context.Context, from Source, name string, vouch Vouch, identities ...age.Identity) (*Look, error) {
+	look := &Look{All: 1}
+	last, err := Last(ctx, from, vouch)
+	if err != nil {
+		return nil, err
+	}
+	if last != nil {
+		look.Incarnation = last.Incarnation
+	}
+	if look.Found, err = look.open(ctx, from, name, vouch, identities); err != nil {
+		look.Skipped = []Skipped{{name, err}}
 	}
 	return look, nil
 }

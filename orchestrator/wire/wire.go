@@ -23,6 +23,9 @@ type AgentReport struct {
 	Wait     time.Duration     `json:"wait"`
 	Accounts []ObservedAccount `json:"accounts,omitempty"`
 	Tasks    []TaskReport      `json:"tasks,omitempty"`
+	// Incarnation is the highest of a cluster that has ordered anything here. None before a first recovery: older coordinators
+	// do not know the field.
+	Incarnation uint64 `json:"incarnation,omitempty"`
 	// Memory is told only while the leader asks for it (AgentDesired.Recovering), and then it is whole.
 	Memory *Memory `json:"memory,omitempty"`
 }
@@ -75,6 +78,9 @@ type TaskReport struct {
 // (servers fail static); one that is named with Run false is stopped and, once a newer token exists, set aside.
 type AgentDesired struct {
 	Revision uint64 `json:"revision"`
+	// Incarnation of the cluster that says so. An agent that has obeyed a higher one does nothing of it: coordinators from
+	// before a recovery came back, and know nothing of what was decided since.
+	Incarnation uint64 `json:"incarnation,omitempty"`
 	// Recovering: the coordinators come out of a loss and do not know yet what is true. Nothing is ordered: everything stays
 	// as it is, tasks too, and the agent tells its memory with each report.
 	Recovering bool             `json:"recovering,omitempty"`

@@ -26,6 +26,7 @@ type Report struct {
 	Entries     uint64       `json:"entries"`
 	Head        state.Digest `json:"head"`
 	Checkpoints int          `json:"checkpoints"`    // that lie on it
+	Vouched     uint64       `json:"vouched"`        // the newest entry that a checkpoint speaks for; what comes after it anybody could have written
 	Lost        []Lost       `json:"lost,omitempty"` // what recoveries of the cluster could not save
 }
 
@@ -331,6 +332,9 @@ func (t *trail) hold(checkpoints []Checkpoint) error {
 		}
 	}
 	t.report.Checkpoints = len(right)
+	for _, c := range right {
+		t.report.Vouched = max(t.report.Vouched, c.Seq)
+	}
 	if len(checkpoints) > 0 && len(right) == 0 {
 		return &Fault{What: "none of the checkpoints is of an entry that is here: they say nothing about this trail"}
 	}

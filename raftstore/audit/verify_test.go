@@ -17,7 +17,7 @@ func TestVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Entries != 31 || got.First != 1 || got.Last != 31 || got.Head != h.state.View().AuditHead().Hash || got.Checkpoints != 2 || got.Cluster != cluster {
+	if got.Entries != 31 || got.First != 1 || got.Last != 31 || got.Head != h.state.View().AuditHead().Hash || got.Checkpoints != 2 || got.Vouched != 31 || got.Cluster != cluster {
 		t.Errorf("got %+v", got)
 	}
 	if again := h.segment(1, 0); !bytes.Equal(again, text) {
@@ -36,6 +36,16 @@ func wantFault(t *testing.T, err error, words ...string) {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("got %q, want the words %q", err, w)
 		}
+	}
+}
+
+// What comes after the newest checkpoint anybody could have written: the report says from where on.
+func TestVerify_vouched(t *testing.T) {
+	h := newHistory(t).live(30)
+	word := h.checkpoint(7)
+	got, err := Verify(bytes.NewReader(h.segment(1, 0)), word)
+	if err != nil || got.Vouched != word.Seq || got.Last <= word.Seq {
+		t.Errorf("got %+v, %v, want entries up to %d vouched for, and no more", got, err, word.Seq)
 	}
 }
 

@@ -26,8 +26,8 @@ const (
 	IssuingValidity = 365 * 24 * time.Hour
 	// MaxValidity is the longest that a process or a person may have a certificate for: a stolen key is worth no more.
 	MaxValidity = 30 * 24 * time.Hour
-	// backdate lets a certificate be good at once on machines whose clock is behind.
-	backdate = time.Hour
+	// backdate lets a certificate be good at once also where the issuer's clock is an hour ahead, and the other's one behind.
+	backdate = 3 * time.Hour
 )
 
 // Authority signs the platform's certificates: the root, whose key lies in a safe and signs issuing authorities, or an

@@ -14,14 +14,20 @@ const (
 	handshakeTimeout = 5 * time.Second
 	strangers        = 512 // a thousand agents that come at once, after an election, are through in moments
 	perAddress       = 64
+
+	// Who has shown no certificate may stay, to show a token; so may whoever has none. They have places, too.
+	anonymous           = 1024
+	anonymousPerAddress = 256
 )
 
 // Listener hands connections over after their handshake, so that one that never ends its own holds up nobody, and a
-// thousand of them cost no more than a few places at a Gate.
+// thousand of them cost no more than a few places at a Gate. Those without a certificate, where they are let in at all,
+// keep a place for as long as they last.
 type Listener struct {
 	net.Listener
 	config   *tls.Config
 	gate     *Gate
+	nameless *Gate
 	log      *slog.Logger
 	accepted chan net.Conn
 	failed   chan error
@@ -37,6 +43,7 @@ func NewListener(l net.Listener, config *tls.Config, log *slog.Logger) *Listener
 	}
 	t := &Listener{
 		Listener: l, config: config, gate: &Gate{Strangers: strangers, PerAddress: perAddress}, log: log,
+		nameless: &Gate{Strangers: anonymous, PerAddress: anonymousPerAddress},
 		accepted: make(chan net.Conn), failed: make(chan error, 1),
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
@@ -67,7 +74,8 @@ func (t *Listener) acceptAll() {
 		}
 		leave := t.gate.Enter(raw)
 		t.running.Go(func() {
-			conn := tls.Server(raw, t.config)
+			place := &placed{Conn: raw}
+			conn := tls.Server(place, t.config)
 			ctx, cancel := context.WithTimeout(t.ctx, handshakeTimeout)
 			err := conn.HandshakeContext(ctx)
 			cancel()
@@ -76,6 +84,9 @@ func (t *Listener) acceptAll() {
 				_ = raw.Close()
 				t.log.Debug("handshake refused", "from", raw.RemoteAddr().String(), "error", err)
 				return
+			}
+			if len(conn.ConnectionState().PeerCertificates) == 0 {
+				place.keep(t.nameless.Enter(place))
 			}
 			select {
 			case t.accepted <- conn:
@@ -105,4 +116,33 @@ func (t *Listener) Close() error {
 	err := t.Listener.Close()
 	t.running.Wait()
 	return err
+}
+
+// placed is a connection that gives its place back when it is closed, by whomever.
+type placed struct {
+	net.Conn
+	mu     sync.Mutex
+	leave  func()
+	closed bool
+}
+
+func (p *placed) keep(leave func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed { // the next one has taken its place already
+		leave()
+		return
+	}
+	p.leave = leave
+}
+
+func (p *placed) Close() error {
+	p.mu.Lock()
+	leave := p.leave
+	p.leave, p.closed = nil, true
+	p.mu.Unlock()
+	if leave != nil {
+		leave()
+	}
+	return p.Conn.Close()
 }

@@ -109,6 +109,10 @@ func TestListener_HalfOpen(t *testing.T) {
 		defer conn.Close()
 		stuck = append(stuck, conn)
 	}
+	_ = stuck[0].SetReadDeadline(time.Now().Add(3 * time.Second)) // long before its own time is over
+	if _, err := stuck[0].Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the oldest of a thousand made no room")
+	}
 	client := credentials(Agent).Client(Coordinator)
 	for range 5 {
 		conn, err := tls.Dial("tcp", raw.Addr().String(), client)
@@ -131,6 +135,101 @@ func TestListener_HalfOpen(t *testing.T) {
 		if _, err := conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal("a handshake that never ends was left alone")
 		}
+	}
+}
+
+// Strangers that shake hands and then sit there hold no more than their places either, and take nobody's who has a name.
+func TestListener_Anonymous(t *testing.T) {
+	a, err := NewAuthority("cluster-a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials := func(role Role) *Credentials {
+		chain, key, err := a.Issue(role, "x", nil, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := New(chain, key, a.CertificatePEM())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := NewListener(raw, credentials(Coordinator).ServerOptional(Agent), nil)
+	defer l.Close()
+	l.nameless.PerAddress = 4
+	dial := func(config *tls.Config) (client, server net.Conn) {
+		t.Helper()
+		conn, err := tls.Dial("tcp", raw.Addr().String(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		server, err = l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { server.Close() })
+		return conn, server
+	}
+	agent, own := dial(credentials(Agent).Client(Coordinator))
+	nobody, err := Anonymous(a.CertificatePEM())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := dial(nobody.Client(Coordinator))
+	var last net.Conn
+	for range 10 {
+		_, last = dial(nobody.Client(Coordinator))
+	}
+	if got := l.nameless.inside(); got != 4 {
+		t.Errorf("got %d strangers that stay, want 4", got)
+	}
+	_ = first.SetReadDeadline(time.Now().Add(30 * time.Second))
+	if _, err := first.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the stranger that was there the longest: got %v, want it closed", err)
+	}
+	if _, err := own.Write([]byte("x")); err != nil {
+		t.Errorf("the agent: %v", err)
+	}
+	if _, err := io.ReadFull(agent, make([]byte, 1)); err != nil {
+		t.Errorf("the agent: %v", err)
+	}
+	_ = last.Close()
+	if got := l.nameless.inside(); got != 3 {
+		t.Errorf("got %d strangers after one has left, want 3", got)
+	}
+}
+
+// The root signs for its own cluster alone, and yet who is of another one is refused.
+func TestCredentials_otherClusterOfOneRoot(t *testing.T) {
+	a, err := NewAuthority("cluster-a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := *a
+	other.cluster = "cluster-b"
+	chain, key, err := a.Issue(Coordinator, "x", nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := New(chain, key, a.CertificatePEM())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ours.VerifyLeaf(chain); err != nil {
+		t.Error(err)
+	}
+	theirs, _, err := other.Issue(Coordinator, "x", nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ours.VerifyLeaf(theirs); !errors.Is(err, ErrRefused) {
+		t.Errorf("got %v, want %v", err, ErrRefused)
 	}
 }
 

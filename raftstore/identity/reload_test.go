@@ -3,6 +3,7 @@ package identity_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"os"
@@ -128,6 +129,38 @@ func TestFiles_CrashBetweenSteps(t *testing.T) {
 	}
 }
 
+// A renewal that crashes after one that has crashed: the key that the certificate on the disk belongs to is only in the file
+// of the next key, and is not written over before it has its own place.
+func TestFiles_CrashAfterCrash(t *testing.T) {
+	root := authority(t, "cluster-a")
+	f, _ := machine(t, root, identity.Agent, "x")
+	chain, key, err := root.Issue(identity.Agent, "x", nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// So long a name can be read, and not be replaced: the renewal ends before its certificate is written.
+	f.Certificate = filepath.Join(filepath.Dir(f.Certificate), strings.Repeat("x", 250))
+	for path, data := range map[string][]byte{f.Key + ".next": key, f.Certificate: chain} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next, nextKey, err := root.Issue(identity.Agent, "x", nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Write(next, nextKey); err == nil {
+		t.Fatal("the renewal went through: the test proves nothing")
+	}
+	cert, present, _, err := f.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tls.X509KeyPair(cert, present); err != nil {
+		t.Errorf("the key of the certificate is gone: %v", err)
+	}
+}
+
 func TestFiles_WriteNewRefuses(t *testing.T) {
 	root := authority(t, "cluster-a")
 	f, c := machine(t, root, identity.Agent, "x")
@@ -233,7 +266,7 @@ func TestCredentials_Usable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for words, issued := range map[string]time.Time{
-		"is good from":          time.Now().Add(2 * time.Hour),
+		"is good from":          time.Now().Add(4 * time.Hour),
 		"drp ca enrol agent x)": time.Now().Add(-40 * 24 * time.Hour),
 	} {
 		chain, err := root.Sign(request, identity.Leaf{Role: identity.Agent, Name: "x", Issued: issued})

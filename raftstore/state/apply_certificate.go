@@ -3,6 +3,7 @@ package state
 import (
 	"crypto/sha256"
 	"regexp"
+	"time"
 )
 
 var serialForm = regexp.MustCompile(`^[0-9a-f]{1,64}$`)
@@ -65,7 +66,7 @@ func applyCertificateIssue(c *change, d CertificateIssueData) (bool, error) {
 			return false, err
 		}
 	}
-	next.Issued = c.at
+	next.Issued = later(c.at, next.Issued) // one that follows a revocation is signed for the next second
 	for _, old := range certificateTable.find(c.Txn, "holder", compound(next.Role, next.Holder)) {
 		if old.NotAfter.Before(c.at) {
 			certificateTable.drop(c.Txn, old)
@@ -108,8 +109,21 @@ func applyCertificateRevoke(c *change, d CertificateRevokeData) (bool, error) {
 		}
 		next.Before = later(next.Before, old.Before) // what is worthless stays so, whatever a clock says
 	}
+	if d.Serial == "" {
+		next.Before = later(next.Before, c.afterIssued(d.Role, d.Holder))
+	}
 	revocationTable.put(c.Txn, &next)
 	return true, nil
+}
+
+// afterIssued is a moment after every certificate of a holder was signed: each was by the clock of who led then, and that
+// one may have been ahead.
+func (c *change) afterIssued(role, holder string) time.Time {
+	var at time.Time
+	for _, x := range certificateTable.find(c.Txn, "holder", compound(role, holder)) {
+		at = later(at, x.Issued.Add(1))
+	}
+	return at
 }
 
 func revocationKey(r *Revocation) string { return compound(r.Role, r.Holder, r.Serial) }

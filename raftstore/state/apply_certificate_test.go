@@ -60,3 +60,24 @@ func TestRevocation(t *testing.T) {
 	n.refused(ErrInvalid, "whose", CertificateRevoke, CertificateRevokeData{Serial: "0a"})
 	n.refused(ErrInvalid, "serial", CertificateRevoke, CertificateRevokeData{Role: "agent", Holder: "x", Serial: "A"})
 }
+
+// A leader whose clock was ahead has signed a certificate; the next one's clock is right. What it revokes is revoked.
+func TestRevocation_issuedByAClockAhead(t *testing.T) {
+	n := newPlatform(t)
+	ahead := n.command(CertificateIssue, CertificateIssueData{
+		Certificate: Certificate{Serial: "0a", Role: "agent", Holder: "par1-s1", NotAfter: epoch.Add(30 * 24 * time.Hour)}})
+	ahead.At = epoch.Add(10 * time.Minute)
+	if r := n.applyCommand(ahead); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	n.must(CertificateRevoke, CertificateRevokeData{Role: "agent", Holder: "par1-s1"})
+	issued := n.view().CertificatesOf("agent", "par1-s1")[0].Issued
+	if got := n.view().Revocations()[0].Before; !issued.Before(got) {
+		t.Errorf("what was issued before %s is revoked, and the certificate was at %s", got, issued)
+	}
+	n.must(CertificateIssue, CertificateIssueData{
+		Certificate: Certificate{Serial: "0b", Role: "agent", Holder: "par1-s1", Issued: epoch.Add(time.Hour), NotAfter: epoch.Add(30 * 24 * time.Hour)}})
+	if got := n.view().CertificatesOf("agent", "par1-s1"); !got[1].Issued.Equal(epoch.Add(time.Hour)) && !got[0].Issued.Equal(epoch.Add(time.Hour)) {
+		t.Errorf("got %v, want the moment for which it was signed", got)
+	}
+}

@@ -51,39 +51,35 @@ func (d *Digest) combine(e Digest, op func(x, y, carry uint64) (uint64, uint64))
 	}
 }
 
-// digestOfRow is of a row in its table. Progress is left out: it holds the digest itself.
-func digestOfRow(table string, row any) (Digest, error) {
-	data, err := marshalRow(row)
+// digester makes digests of rows, and keeps its room from one to the next: Apply makes half a dozen for each entry.
+type digester struct{ room []byte }
+
+// row is the digest of a row in its table. Progress has none: it holds the digest itself.
+func (d *digester) row(table string, row any) (Digest, error) {
+	text, err := appendRow(append(append(d.room[:0], table...), separator...), row)
 	if err != nil {
 		return Digest{}, fmt.Errorf("digest row of %s: %w", table, err)
 	}
-	return digestOfEncoded(table, data), nil
-}
-
-func digestOfEncoded(table string, row []byte) Digest {
-	h := sha256.New()
-	h.Write([]byte(table + separator)) // a hash takes everything
-	h.Write(row)
-	var d Digest
-	h.Sum(d[:0])
-	return d
+	d.room = text
+	return Sum(text), nil
 }
 
 // after is the digest when the changes of a transaction have been made.
 func (d Digest) after(changes []rowChange) (Digest, error) {
+	var of digester
 	for _, c := range changes {
 		if c.table.title() == progressTable.name {
 			continue
 		}
 		if c.before != nil {
-			row, err := digestOfRow(c.table.title(), c.before)
+			row, err := of.row(c.table.title(), c.before)
 			if err != nil {
 				return d, err
 			}
 			d.subtract(row)
 		}
 		if c.after != nil {
-			row, err := digestOfRow(c.table.title(), c.after)
+			row, err := of.row(c.table.title(), c.after)
 			if err != nil {
 				return d, err
 			}
@@ -105,12 +101,13 @@ func (v *View) Digest() Digest {
 // Digest tells of broken memory, or of a fault in this package.
 func (v *View) Recompute() (Digest, error) {
 	var d Digest
+	var of digester
 	for _, t := range allTables() {
 		if t.title() == progressTable.name {
 			continue
 		}
 		for row := range t.rows(v.txn) {
-			one, err := digestOfRow(t.title(), row)
+			one, err := of.row(t.title(), row)
 			if err != nil {
 				return Digest{}, err
 			}

@@ -98,6 +98,14 @@ func TestPersist_Golden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// While a member is old, what is written is what it reads.
+	written, err := os.ReadFile("testdata/snapshot-1.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := persisted(t, old.View()); string(got) != string(written) {
+		t.Errorf("format 1: got\n%s\nwant\n%s", got, written)
+	}
 	sum, err := old.View().Recompute()
 	if err != nil {
 		t.Fatal(err)

@@ -11,12 +11,13 @@ import (
 // one of each kind, and all of them are digested.
 type selfEncoding interface{ appendJSON([]byte) []byte }
 
-// marshalRow gives the one form of a row.
-func marshalRow(row any) ([]byte, error) {
+// appendRow gives the one form of a row.
+func appendRow(b []byte, row any) ([]byte, error) {
 	if e, ok := row.(selfEncoding); ok {
-		return e.appendJSON(make([]byte, 0, 768)), nil
+		return e.appendJSON(b), nil
 	}
-	return json.Marshal(row)
+	data, err := json.Marshal(row)
+	return append(b, data...), err
 }
 
 func (e *AuditEntry) appendJSON(b []byte) []byte {

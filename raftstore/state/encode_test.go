@@ -35,11 +35,11 @@ func TestProperty_RowsEncodeAsJSON(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := marshalRow(row)
+			got, err := appendRow([]byte("before"), row)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if string(got) != string(want) {
+			if string(got) != "before"+string(want) {
 				t.Fatalf("got %s, want %s", got, want)
 			}
 		}

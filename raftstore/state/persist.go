@@ -43,14 +43,24 @@ func (v *View) Persist(w io.Writer) error {
 
 func (v *View) write(w *bufio.Writer) error {
 	lines := json.NewEncoder(w)
-	if err := lines.Encode(persistedHeader{Format: persistedFormat}); err != nil {
+	format := v.format()
+	if err := lines.Encode(persistedHeader{Format: format}); err != nil {
 		return err
 	}
 	count := 0
+	var (
+		data []byte
+		err  error
+	)
 	for _, t := range allTables() {
 		begin := rowBegin(t.title())
 		for row := range t.rows(v.txn) {
-			data, err := marshalRow(row)
+			if p, ok := row.(*progress); ok && format == withoutDigest {
+				plain := *p
+				plain.Digest = Digest{}
+				row = &plain
+			}
+			data, err = appendRow(data[:0], row)
 			if err != nil {
 				return err
 			}
@@ -64,6 +74,14 @@ func (v *View) write(w *bufio.Writer) error {
 		}
 	}
 	return lines.Encode(persistedRow{End: &count})
+}
+
+// format is one that every member reads: a leader sends its snapshot to who lags, and that may be an older member.
+func (v *View) format() int {
+	if v.Level() < 2 {
+		return withoutDigest
+	}
+	return persistedFormat
 }
 
 // rowBegin and rowEnd are what stands round a row of a table.

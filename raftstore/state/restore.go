@@ -32,7 +32,8 @@ type batch struct {
 	first  int   // number of the first row, from 1
 	rows   []loadedRow
 	digest Digest // of the rows
-	end    *int   // of the last line of all
+	of     digester
+	end    *int // of the last line of all
 	done   chan struct{}
 }
 
@@ -166,7 +167,7 @@ func (b *batch) decodeLine(tables map[string]storedTable, line []byte) error {
 		return nil
 	}
 	// Of the row as we would write it, not of the bytes that were read: so it is known that nothing is lost on the way.
-	one, err := digestOfRow(name, row)
+	one, err := b.of.row(name, row)
 	if err != nil {
 		return err
 	}

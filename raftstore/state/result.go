@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // refusal is why a command changed nothing, as one sentence for a person. It survives encoding.
@@ -16,7 +17,13 @@ func (r *refusal) Error() string { return r.sentence }
 func (r *refusal) Unwrap() error { return r.kind }
 
 func refuse(kind error, format string, args ...any) error {
-	return &refusal{kind: kind, sentence: fmt.Sprintf(format, args...)}
+	return &refusal{kind: kind, sentence: sentence(format, args)}
+}
+
+// sentence is text, whatever it repeats. JSON has no other bytes: a row with some would be another one when it is read again,
+// and a node that was restored would have another digest than one that was not.
+func sentence(format string, args []any) string {
+	return strings.ToValidUTF8(fmt.Sprintf(format, args...), "?")
 }
 
 // kinds are the names of the errors in encoded results. They are written into snapshots: never change one.

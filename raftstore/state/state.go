@@ -44,7 +44,7 @@ type change struct {
 }
 
 func (c *change) note(format string, args ...any) {
-	c.notes = append(c.notes, fmt.Sprintf(format, args...))
+	c.notes = append(c.notes, sentence(format, args))
 }
 
 // handler carries out one command: it reports whether anything changed. Its error is a refusal (see refuse) and
