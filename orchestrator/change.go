@@ -72,25 +72,33 @@ func (r JoinRequest) check() error {
 	if r.Site == "" {
 		return errors.New("its site is missing")
 	}
-	host, port, err := net.SplitHostPort(r.Address)
-	if err != nil {
-		return fmt.Errorf("address %q: want HOST:PORT of its Raft port", r.Address)
-	}
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		return fmt.Errorf("address %q: the others cannot reach it there", r.Address)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Errorf("address %q: %q is no port", r.Address, port)
-	}
-	u, err := url.Parse(r.API)
-	if err != nil || u.Scheme != "https" || u.Port() == "" || u.Path != "" {
-		return fmt.Errorf("API %q: want https://HOST:PORT", r.API)
-	}
-	if u.Host == r.Address {
-		return fmt.Errorf("API %q: that is its Raft port", r.API)
+	if err := CheckPlace(r.Address, r.API); err != nil {
+		return err
 	}
 	if _, err := age.ParseX25519Recipient(r.Recipient); err != nil {
 		return fmt.Errorf("recipient %q: want age1…, as drp server init --join prints it", r.Recipient)
+	}
+	return nil
+}
+
+// CheckPlace says what is wrong with where a coordinator is to be reached: its Raft port, and its API.
+func CheckPlace(address, api string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("address %q: want HOST:PORT of its Raft port", address)
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		return fmt.Errorf("address %q: the others cannot reach it there", address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("address %q: %q is no port", address, port)
+	}
+	u, err := url.Parse(api)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.Port() == "" || u.Path != "" {
+		return fmt.Errorf("API %q: want https://HOST:PORT", api)
+	}
+	if u.Host == address {
+		return fmt.Errorf("API %q: that is its Raft port", api)
 	}
 	return nil
 }

@@ -2,14 +2,12 @@ package orchestrator
 
 import "drp/raftstore/state"
 
-// After a recovery a server may hold an account that the state gives to another server, or to none.
+// A server may hold an account that the state gives to another server, or to none: after a recovery, or because somebody
+// began a new cluster where the old one should have been recovered.
 
 // heldSomewhere are the accounts without an assignment that a server holds all the same.
 func (n now) heldSomewhere() map[state.AccountName]HeldAccount {
 	found := map[state.AccountName]HeldAccount{}
-	if c := n.view.Cluster(); c == nil || c.Incarnation == 1 {
-		return found // nothing was ever forgotten
-	}
 	for _, server := range n.view.Servers() {
 		report := n.seen.reports[server.Name]
 		if report == nil {

@@ -244,7 +244,13 @@ func (o *Orchestrator) exportTo(ctx context.Context, view *state.View, sites []*
 		})
 	}
 	group.Wait()
-	o.log.Info("state exported", "export", name, "bytes", len(e.Sealed), "sites", len(sites))
+	failed := 0
+	for _, r := range results {
+		if r.Error != "" {
+			failed++
+		}
+	}
+	o.log.Info("state exported", "export", name, "bytes", len(e.Sealed), "sites", len(sites)-failed, "failed", failed)
 	return results, nil
 }
 

@@ -62,7 +62,7 @@ type Member struct {
 	Clock        time.Duration `json:"clock"` // its clock − that of the one who answers
 	Quarantined  string        `json:"quarantined,omitempty"`
 	DiskFull     string        `json:"disk_full,omitempty"` // it takes nothing new
-	Answers      bool          `json:"answers"`             // heard of late, and not quarantined
+	Answers      bool          `json:"answers"`             // heard of late, not quarantined, and able to write
 	Problem      string        `json:"problem,omitempty"`   // for a person; empty: none
 }
 
@@ -187,7 +187,7 @@ func (o *Orchestrator) members(v *state.View, now time.Time) []Member {
 			m.Role = RoleVoter
 		}
 		m.Behind = furthest - m.Last
-		m.Answers = m.Quarantined == "" && !m.LastContact.IsZero() && now.Sub(m.LastContact) <= memberSilentAfter
+		m.Answers = m.Quarantined == "" && m.DiskFull == "" && !m.LastContact.IsZero() && now.Sub(m.LastContact) <= memberSilentAfter
 		known := o.recorded(v, m.Name)
 		m.Site, m.API, m.Recipient = known.Site, known.API, known.Recipient
 		m.Problem = m.problem(now)
@@ -196,7 +196,7 @@ func (o *Orchestrator) members(v *state.View, now time.Time) []Member {
 		if !slices.ContainsFunc(all, func(m Member) bool { return m.Name == row.Name }) {
 			all = append(all, Member{
 				Name: row.Name, Site: row.Site, Address: row.Raft, API: row.API, Recipient: row.Recipient, Role: RoleUnfinished,
-				Problem: "it is recorded and no member: its join or its removal was broken off; give that command again",
+				Problem: "it is recorded and no member: its join or its removal was broken off, or the cluster was recovered without it. Join it, with an empty directory, or remove it",
 			})
 		}
 	}
@@ -248,10 +248,18 @@ func (o *Orchestrator) Members() (*MembersReport, error) {
 	}
 	now := o.config.Clock()
 	leader, _ := o.config.Store.Leader()
+	if leader == "" && !o.isMember() { // what it knows is of another time, or nothing
+		return nil, fmt.Errorf("coordinator %s is no member of the cluster: it was removed, or waits to be added (drp raft join). "+
+			"Ask another one who the members are: %w", o.config.Name, ErrNotLeader)
+	}
 	r := &MembersReport{At: now, From: o.config.Name, Leader: leader, Members: o.members(o.config.Store.View(), now)}
 	r.Quorum = QuorumOf(r.Members)
 	r.Warnings = r.Quorum.Warnings()
 	return r, nil
+}
+
+func (o *Orchestrator) isMember() bool {
+	return slices.ContainsFunc(o.config.Membership.Members(), func(m Member) bool { return m.Name == o.config.Name })
 }
 
 // Acquainted says what this coordinator knows of a name.

@@ -203,6 +203,32 @@ func TestOrchestrator_Join_refuses(t *testing.T) {
 	})
 }
 
+// One that was removed, or not added yet, does not speak for the cluster: another one is asked.
+func TestOrchestrator_Members_ofOneThatIsNone(t *testing.T) {
+	c, o := newCouncil(t, three())
+	c.leader = ""
+	if r, err := o.Members(); err != nil || r.Leader != "" {
+		t.Errorf("got %+v (%v), want what a member knows by itself", r, err)
+	}
+	c.members = slices.DeleteFunc(c.members, func(m Member) bool { return m.Name == c.name })
+	if r, err := o.Members(); !errors.Is(err, ErrNotLeader) || !strings.Contains(err.Error(), "no member of the cluster") {
+		t.Errorf("got %+v (%v), want %v, so that another one is asked", r, err, ErrNotLeader)
+	}
+}
+
+// A voter that cannot write acknowledges nothing: it is not counted among those that a decision can wait for.
+func TestOrchestrator_Members_fullDisk(t *testing.T) {
+	c, o := newCouncil(t, three()) // par3-c is silent
+	find(c.members, "par2-c").DiskFull = "its disk is full"
+	r, err := o.Members()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Quorum.Answering != 1 || r.Quorum.Survives >= 0 {
+		t.Errorf("got %s, want that nothing can be decided", r.Quorum)
+	}
+}
+
 // A record without a member is left only where nobody knows whether the member is there.
 func TestOrchestrator_Join_brokenOff(t *testing.T) {
 	for _, c := range []struct {

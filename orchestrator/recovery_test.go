@@ -270,6 +270,21 @@ func TestResume_lostTrackOfOneThatIsAboutToStart(t *testing.T) {
 	}
 }
 
+// A new cluster where the old one should have been recovered (all disks lost, and drp server init on each): what servers still
+// run is not given to others with an empty home.
+func TestDecide_newClusterOfOldServers(t *testing.T) {
+	c, _ := newCouncil(t, map[string]bool{"par1-c": true})
+	c.remember("par2-s2", []wire.ObservedAccount{runs("old", 1, 1)})
+	c.account("old", state.Gold, gib/8)
+	c.settle()
+	if got := c.view().Assignment("old"); got != nil {
+		t.Errorf("got %+v, want it left alone: par2-s2 runs it", got)
+	}
+	if got := accountStatus(c.now(), c.view().Account("old")).Message; !strings.Contains(got, "par2-s2 runs it under token 1.1") {
+		t.Errorf("got status %q, want it to say who runs it", got)
+	}
+}
+
 // An account that a server runs and the inventory does not know is never given to another server with an empty home,
 // neither while held nor when it is applied again afterwards. Applied while the cluster is held, it is taken over.
 func TestHeld_unknownAccounts(t *testing.T) {

@@ -74,7 +74,7 @@ func accountStatus(n now, a *state.Account) AccountStatus {
 			status.Phase, status.Message = "", fmt.Sprintf("server %s has not been heard for %s", as.Server, n.at.Sub(last).Round(time.Second))
 		}
 	} else if on, ok := n.heldSomewhere()[a.Name]; ok {
-		status.Message = fmt.Sprintf("server %s runs it under token %s, from before the coordinators were recovered: it is left alone, and not placed", on.Server, on.Token)
+		status.Message = fmt.Sprintf("server %s runs it under token %s, which the coordinators know nothing of: it is left alone, and not placed", on.Server, on.Token)
 	} else {
 		status.Message = "no server that answers has room for it"
 	}

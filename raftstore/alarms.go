@@ -25,6 +25,7 @@ const (
 	AlarmJoining      AlarmKind = "joining" // this node waits to be added
 	AlarmQuarantined  AlarmKind = "quarantined"
 	AlarmIncarnation  AlarmKind = "incarnation" // a coordinator from before a recovery
+	AlarmSecond       AlarmKind = "second"      // a member leads a cluster of its own
 )
 
 // Alarm is something that a person has to look at.

@@ -3,10 +3,12 @@ package raftstore
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -61,21 +63,30 @@ func (c *tlsCourier) ask(ctx context.Context, to Peer, h *hello) (*hello, error)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("ask coordinator %s: %w", to.Name, ctx.Err())
 	}
+	kept := l.conn != nil && l.address == to.Address
 	answer, err := c.askOn(ctx, l, to, h)
+	if err != nil && kept && ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		// The other one has been started anew since, or has closed what was idle: that says nothing of how it is now.
+		l.hangUp()
+		answer, err = c.askOn(ctx, l, to, h)
+	}
 	if err != nil {
-		if l.conn != nil {
-			_ = l.conn.Close()
-			l.conn = nil
-		}
+		l.hangUp()
 		return nil, fmt.Errorf("ask coordinator %s: %w", to.Name, err)
 	}
 	return answer, nil
 }
 
-func (c *tlsCourier) askOn(ctx context.Context, l *line, to Peer, h *hello) (*hello, error) {
-	if l.conn != nil && l.address != to.Address {
+func (l *line) hangUp() {
+	if l.conn != nil {
 		_ = l.conn.Close()
 		l.conn = nil
+	}
+}
+
+func (c *tlsCourier) askOn(ctx context.Context, l *line, to Peer, h *hello) (*hello, error) {
+	if l.address != to.Address {
+		l.hangUp()
 	}
 	if l.conn == nil {
 		conn, err := c.stream.connect(ctx, to.Address, peerProtocol)
@@ -84,8 +95,12 @@ func (c *tlsCourier) askOn(ctx context.Context, l *line, to Peer, h *hello) (*he
 		}
 		l.conn, l.address = conn, to.Address
 		cs := conn.ConnectionState()
-		if id, err := identity.Dialled(&cs); err != nil || id.Name != to.Name {
-			return nil, fmt.Errorf("at %s answers %q (%v)", to.Address, id.Name, err)
+		id, err := identity.Dialled(&cs)
+		if err != nil {
+			return nil, fmt.Errorf("at %s: %w", to.Address, err)
+		}
+		if id.Name != to.Name {
+			return nil, fmt.Errorf("%s answers there", id.Name)
 		}
 	}
 	conn := l.conn // the line may have another one, or none, when the deadline passes
@@ -150,10 +165,7 @@ func (c *tlsCourier) close() {
 	c.mu.Unlock()
 	for _, l := range lines {
 		l.turn <- struct{}{}
-		if l.conn != nil {
-			_ = l.conn.Close()
-			l.conn = nil
-		}
+		l.hangUp()
 		<-l.turn
 	}
 }

@@ -88,6 +88,62 @@ func TestExchange_TLS(t *testing.T) {
 	}
 }
 
+// One that was begun with a configuration of itself alone is a cluster by itself. Its word must not make the members of the
+// one that is at work believe that they were removed, and it counts for nothing there.
+func TestExchange_secondCluster(t *testing.T) {
+	dir, authority := t.TempDir(), newAuthority(t, "7d1f")
+	var peers []Peer
+	for i, address := range loopback(3) {
+		peers = append(peers, Peer{string(rune('a' + i)), address})
+	}
+	alone := open(t, prepare(t, realConfig(t, authority, dir, "c", peers[2:])))
+	firstToLead(t, []*Store{alone})
+	propose(t, alone, clusterInit("init"))
+	var stores []*Store
+	for _, p := range peers[:2] {
+		stores = append(stores, open(t, prepare(t, realConfig(t, authority, dir, p.Name, peers))))
+	}
+	propose(t, firstToLead(t, stores), clusterInit("init"))
+	for _, s := range stores {
+		await(t, "an alarm about the second cluster", func() bool { return alarmed(s, AlarmSecond, "c") != "" })
+		await(t, "none about itself", func() bool { return alarmed(s, AlarmRemoved, s.cfg.Name) == "" })
+		if m := s.Members()[2]; m.Name != "c" || m.Quarantined == "" || s.answers("c") {
+			t.Errorf("got %+v, want it not counted among those that answer", m)
+		}
+	}
+	for _, s := range append(stores, alone) {
+		closeStore(t, s)
+	}
+}
+
+// A coordinator that was asked before, and started anew since, answers the next question, too: the connection of before is
+// no sign of how it is now. Whoever answers in its place is named.
+func TestExchange_startedAnew(t *testing.T) {
+	dir, authority := t.TempDir(), newAuthority(t, "7d1f")
+	addresses := loopback(2)
+	a := Peer{"a", addresses[0]}
+	asks := open(t, prepare(t, realConfig(t, authority, dir, "a", []Peer{a})))
+	b := Peer{"b", addresses[1]}
+	cfg := realConfig(t, authority, dir, "b", []Peer{a, b})
+	if err := PrepareJoin(cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s := open(t, cfg)
+		if h, err := asks.parts.courier.ask(t.Context(), b, asks.hello()); err != nil || !h.Joining {
+			t.Errorf("got %+v (%v), want its word that it waits to join", h, err)
+		}
+		closeStore(t, s)
+	}
+	s := open(t, cfg)
+	_, err := asks.parts.courier.ask(t.Context(), Peer{"c", b.Address}, asks.hello())
+	if err == nil || err.Error() != "ask coordinator c: b answers there" {
+		t.Errorf("got %v, want it told that b is there", err)
+	}
+	closeStore(t, s)
+	closeStore(t, asks)
+}
+
 func ask(t *testing.T, address string, config *tls.Config, data []byte) ([]byte, error) {
 	t.Helper()
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", address, config)

@@ -10,6 +10,7 @@ import (
 // ErrEmpty: this coordinator has no state, and nobody has said that it is new.
 var ErrEmpty = errors.New("no state, and no mark of a first start: an empty coordinator must not vote. " +
 	"Mount its disk, and until then leave it down: the others go on without it. " +
+	"When all of them are lost for good, run drp recover cluster on one of them. " +
 	"Only where the whole cluster is new, ready the directory of each coordinator with drp server init")
 
 // ErrInUse: another process has this directory.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -15,6 +16,13 @@ var errNewVoter = errors.New("this coordinator is a voter of the cluster, and it
 // judgeOwnPlace learns from the leader what we are.
 func (s *Store) judgeOwnPlace(h *hello) {
 	ours := s.parts.history.incarnation()
+	second := !s.roster.isJoining() && (ours == 0 || h.Incarnation == ours) && s.leadsAnother(h)
+	s.alarms.set(AlarmSecond, h.Name, second, "coordinator %s leads a cluster of its own, in which %s is not: it was begun with a configuration that does not list the same peers. "+
+		"Nothing passes between the two, and both would give accounts away. Stop %s, keep its directory, and let it join under a new name (drp server init --join)", h.Name, s.cfg.Name, h.Name)
+	if second { // its word on who was removed is not that of our cluster
+		s.alarms.set(AlarmRemoved, s.cfg.Name, false, "")
+		return
+	}
 	if !h.Leads || h.Term < s.raft.CurrentTerm() || h.Sure > heardOf || ours != 0 && h.Incarnation != ours {
 		return
 	}
@@ -35,6 +43,19 @@ func (s *Store) judgeOwnPlace(h *hello) {
 		s.roster.setJoining(false)
 		s.parts.transport.gate.lift()
 	}
+}
+
+// leadsAnother reports whether a coordinator leads a cluster without us while ours is at work: there is one leader that a
+// quorum hears, and who was removed hears none.
+func (s *Store) leadsAnother(h *hello) bool {
+	if _, member := h.member(s.cfg.Name); member || !h.Leads || h.Sure > answering {
+		return false
+	}
+	if s.established() {
+		return time.Since(s.peers.quorumHeard(time.Now(), s.raft.CurrentTerm(), s.cfg.Name, s.roster.voters())) <= answering
+	}
+	leader, ok := s.Leader()
+	return ok && leader != h.Name && time.Since(s.raft.LastContact()) <= answering
 }
 
 // voteGate keeps a node that waits to join from voting: raft itself, while it knows no members, votes for anybody.

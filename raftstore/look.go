@@ -29,7 +29,7 @@ func (s *Store) look(now time.Time) {
 	s.alarms.set(AlarmJoining, s.cfg.Name, false, "")
 	s.compareStates(others)
 	s.lookAtSelf()
-	for _, kind := range []AlarmKind{AlarmSilent, AlarmClock, AlarmLevel, AlarmDiskFull, AlarmQuarantined, AlarmNoProgress, AlarmIncarnation} {
+	for _, kind := range []AlarmKind{AlarmSilent, AlarmClock, AlarmLevel, AlarmDiskFull, AlarmQuarantined, AlarmNoProgress, AlarmIncarnation, AlarmSecond} {
 		s.alarms.keep(kind, append(known, s.cfg.Name))
 	}
 	for _, name := range known {
@@ -63,10 +63,9 @@ func (s *Store) lookAt(name string, o *heard, now time.Time) {
 	s.alarms.set(AlarmLevel, name, o.Level < s.cfg.Level, "coordinator %s runs an older drp (level %d, and %s has %d): upgrade it; until then nobody uses what is new",
 		name, o.Level, s.cfg.Name, s.cfg.Level)
 	s.alarms.set(AlarmDiskFull, name, o.Full != "", "coordinator %s: %s: make room; until then it takes nothing new", name, o.Full)
-	ours := s.parts.history.incarnation()
-	s.alarms.set(AlarmIncarnation, name, o.Incarnation != 0 && ours != 0 && o.Incarnation != ours,
+	s.alarms.set(AlarmIncarnation, name, s.estranged(o),
 		"coordinator %s is of incarnation %d of this cluster, and %s of %d: the lower one is from before a recovery. Stop it, keep its directory, and let it join anew with an empty one (drp server init --join)",
-		name, o.Incarnation, s.cfg.Name, ours)
+		name, o.Incarnation, s.cfg.Name, s.parts.history.incarnation())
 	s.alarms.set(AlarmNoProgress, name, s.established() && now.Sub(o.progress) > wedgedAfter,
 		"coordinator %s answers, and its log has not grown for %s while others go on (it is at %d of %d): restart it",
 		name, now.Sub(o.progress).Round(time.Second), o.Last, s.raft.CommitIndex())

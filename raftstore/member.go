@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -47,8 +48,22 @@ func (s *Store) Members() []Member {
 		case o != nil:
 			m.Level, m.Last, m.Applied, m.LastContact, m.Healthy = o.Level, o.Last, o.Applied, o.at, o.healthy
 			m.Quarantined, m.DiskFull, m.Clock = o.Quarantined, o.Full, o.clock
+			switch {
+			case s.estranged(o):
+				m.Healthy, m.Quarantined = time.Time{}, fmt.Sprintf("it is of incarnation %d of this cluster, and %s of %d: one of them is from before a recovery",
+					o.Incarnation, s.cfg.Name, s.parts.history.incarnation())
+			case s.leadsAnother(&o.hello):
+				m.Healthy, m.Quarantined = time.Time{}, "it leads a cluster of its own"
+			}
 		}
 		list = append(list, m)
 	}
 	return list
+}
+
+// estranged reports whether another one is of the time before a recovery, or we are: it hears us, and no vote and no entry
+// passes between us. While a new incarnation is being committed that is so for a moment.
+func (s *Store) estranged(o *heard) bool {
+	ours := s.parts.history.incarnation()
+	return o.Incarnation != 0 && ours != 0 && o.Incarnation != ours
 }

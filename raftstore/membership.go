@@ -73,7 +73,7 @@ func (s *Store) addMember(ctx context.Context, name, address string) error {
 	level := s.View().Level()
 	switch {
 	case err != nil:
-		return fmt.Errorf("it does not answer at %s; start it first (drp server init --join): %w: %w", address, err, ErrRefused)
+		return fmt.Errorf("it does not answer at %s, where it has to run first (drp server init --join, then drp server): %w: %w", address, err, ErrRefused)
 	case h.Level < level:
 		return fmt.Errorf("it runs an older drp (level %d, and the cluster is at %d): upgrade it first: %w", h.Level, level, ErrTooNew)
 	case !h.Joining:
@@ -133,7 +133,7 @@ func (s *Store) answers(name string) bool {
 		return true
 	}
 	o := s.peers.of(name)
-	return o != nil && time.Since(o.at) <= answering && o.Quarantined == ""
+	return o != nil && time.Since(o.at) <= answering && o.Quarantined == "" && o.Full == "" && !s.estranged(o) && !s.leadsAnother(&o.hello)
 }
 
 // configuration returns raft's newest configuration with its index, which raft does not tell. A change names the

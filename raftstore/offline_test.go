@@ -219,6 +219,11 @@ func TestRecoverQuorum(t *testing.T) {
 		old.Fatal = func(error) {}
 		b := open(t, old)
 		await(t, "an alarm about it", func() bool { return alarmed(b, AlarmIncarnation, self.Name) != "" })
+		for _, m := range b.Members() { // or its removal of the third would be allowed, and nothing decided any more
+			if m.Name == self.Name && (m.Quarantined == "" || b.answers(m.Name)) {
+				t.Errorf("got %+v, want it not counted among those that answer", m)
+			}
+		}
 		conn, err := b.parts.courier.(*tlsCourier).stream.Dial(raft.ServerAddress(self.Address), time.Second)
 		if err == nil {
 			_ = conn.Close()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,6 +98,9 @@ func (i *caInit) run(out io.Writer) error {
 
 func (i *caInit) parse() ([]firstCoordinator, error) {
 	for _, r := range i.recipients {
+		if strings.HasPrefix(strings.ToUpper(r), "AGE-SECRET-KEY-") {
+			return nil, errors.New("recipient: this is the secret key. Its recipient is the age1… that age-keygen -y prints for it")
+		}
 		if _, err := age.ParseX25519Recipient(r); err != nil {
 			return nil, fmt.Errorf("recipient %q: %w", r, err)
 		}
@@ -122,6 +126,11 @@ func (i *caInit) parse() ([]firstCoordinator, error) {
 		if !ok || name == "" || site == "" || hosts == "" || strings.ContainsAny(name, "/\\ .") {
 			return nil, fmt.Errorf("coordinator %q: want NAME[@SITE]=HOST[,HOST…]", text)
 		}
+		for _, h := range f.hosts {
+			if err := checkHost(h); err != nil {
+				return nil, fmt.Errorf("coordinator %q: %w", text, err)
+			}
+		}
 		if err := certificates.CheckHolder(identity.Coordinator, name); err != nil {
 			return nil, fmt.Errorf("coordinator %q: %w", text, err) // it could never be enrolled again, nor revoked
 		}
@@ -138,6 +147,20 @@ func (i *caInit) parse() ([]firstCoordinator, error) {
 		list = append(list, f)
 	}
 	return list, nil
+}
+
+// checkHost refuses what is no host alone: ports are added to it, and certificates compare it.
+func checkHost(host string) error {
+	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
+		return nil
+	} else if err == nil {
+		return fmt.Errorf("host %q: the others cannot reach it there", host)
+	}
+	if host == "" || strings.ContainsAny(host, ":/[]@ ") {
+		return fmt.Errorf("host %q: want a name or an IP address, without scheme, brackets and port (they are %s for Raft and %s for the API; change server.yaml for others)",
+			host, defaultRaftPort, defaultAPIPort)
+	}
+	return nil
 }
 
 // absent refuses where anything is: an authority that is written over is a platform that nobody can join any more.

@@ -90,7 +90,7 @@ func (f *failover) run(ctx context.Context) error {
 			return nothingToDo(f.kind, f.name, plan.NotFit)
 		}
 		if !f.yes {
-			if err := f.ask(plan); err != nil {
+			if err := f.ask(ctx, plan); err != nil {
 				return err
 			}
 		}
@@ -205,7 +205,7 @@ func (f *failover) show(plan *orchestrator.Plan) error {
 }
 
 // ask has the person type the name of what is lost.
-func (f *failover) ask(plan *orchestrator.Plan) error {
+func (f *failover) ask(ctx context.Context, plan *orchestrator.Plan) error {
 	if len(plan.Silent) > 0 {
 		names := make([]string, len(plan.Silent))
 		for i, s := range plan.Silent {
@@ -215,7 +215,7 @@ func (f *failover) ask(plan *orchestrator.Plan) error {
 		fmt.Fprintln(f.err, "One that still runs, only unreachable from here, would go on working on the old data until it is reached again.")
 	}
 	fmt.Fprintf(f.err, "Type the name of the %s (%s) to start, anything else to leave all as it is: ", f.kind, clean(f.name))
-	answer, err := readLine(f.in)
+	answer, err := askLine(ctx, f.in)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotConfirmed, err)
 	}
@@ -223,6 +223,25 @@ func (f *failover) ask(plan *orchestrator.Plan) error {
 		return errNotConfirmed
 	}
 	return nil
+}
+
+// askLine is readLine until ctx ends: Ctrl-C at a question is an answer, too. What reads is then left to the process's end.
+func askLine(ctx context.Context, r io.Reader) (string, error) {
+	type answer struct {
+		line string
+		err  error
+	}
+	read := make(chan answer, 1)
+	go func() {
+		line, err := readLine(r)
+		read <- answer{line, err}
+	}()
+	select {
+	case a := <-read:
+		return a.line, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 // readLine reads to the end of a line, and no byte more: what follows belongs to the next question.

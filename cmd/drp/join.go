@@ -19,6 +19,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
+	"drp/orchestrator"
 	"drp/orchestrator/api"
 	"drp/orchestrator/certificates"
 	"drp/raftstore/identity"
@@ -117,6 +118,14 @@ func (j *joiner) run(ctx context.Context) error {
 	token, err := j.secret()
 	if err != nil {
 		return usageError{err}
+	}
+	if j.role == identity.Coordinator { // before the token is used up
+		if err := orchestrator.CheckPlace(j.raft, j.api); err != nil {
+			return usageError{fmt.Errorf("join: %w", err)}
+		}
+	}
+	if j.dir, err = filepath.Abs(j.dir); err != nil { // what is printed and written is used from anywhere
+		return fmt.Errorf("join: %w", err)
 	}
 	mode := fs.FileMode(0o755)
 	if j.role == identity.Operator {

@@ -60,7 +60,7 @@ func (r *removal) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.agree(plan); err != nil || r.planOnly {
+		if err := r.agree(ctx, plan); err != nil || r.planOnly {
 			return err
 		}
 		switch err := r.client.RemoveMember(ctx, r.name, plan.Hash); {
@@ -80,7 +80,7 @@ func (r *removal) run(ctx context.Context) error {
 }
 
 // agree shows the plan, and has the person agree to it.
-func (r *removal) agree(plan *orchestrator.RemovalPlan) error {
+func (r *removal) agree(ctx context.Context, plan *orchestrator.RemovalPlan) error {
 	if r.connection.json && r.planOnly {
 		return printJSON(r.out, plan)
 	}
@@ -96,7 +96,7 @@ func (r *removal) agree(plan *orchestrator.RemovalPlan) error {
 		return fmt.Errorf("remove %s: %s --yes is not enough for that: type it at a terminal: %w", r.name, strings.Join(plan.Doubts, "; "), orchestrator.ErrRefused)
 	}
 	fmt.Fprintf(r.err, "Type the name of the coordinator (%s) to remove it, anything else to leave all as it is: ", clean(r.name))
-	answer, err := readLine(r.in)
+	answer, err := askLine(ctx, r.in)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotRemoved, err)
 	}

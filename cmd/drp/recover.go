@@ -132,7 +132,7 @@ func askCluster(cmd *cobra.Command, uuid, consequence string) (string, error) {
 		return "", usageError{errors.New("there is no terminal to ask for a confirmation at: give the cluster's UUID with --yes")}
 	}
 	fmt.Fprintf(w, "\n%sType the cluster's UUID (%s) to go on, anything else to leave all as it is: ", consequence, clean(uuid))
-	answer, err := readLine(in)
+	answer, err := askLine(cmd.Context(), in)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errNothingDone, err)
 	}

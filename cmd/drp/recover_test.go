@@ -273,7 +273,11 @@ func TestRecoverCluster_refused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.write("state.age.json", bytes.Replace(b, []byte(`"audit_seq":4`), []byte(`"audit_seq":5`), 1))
+			changed := bytes.Replace(b, []byte(`"incarnation":1`), []byte(`"incarnation":2`), 1)
+			if bytes.Equal(changed, b) {
+				t.Fatalf("nothing to change in %s", b)
+			}
+			w.write("state.age.json", changed)
 		}, nil, "not signed by a coordinator", codeFailed},
 		{"a certificate of another cluster", func(w *wreck) {
 			var err error

@@ -273,7 +273,7 @@ func askToConfirm(cmd *cobra.Command, run *state.Run, accounts []*state.RunAccou
 		fmt.Fprintf(errOut, "You confirm that these servers are down: %s.\n", clean(join(down)))
 	}
 	fmt.Fprintf(errOut, "Type the run's name (%s) to confirm, anything else to leave all as it is: ", clean(string(run.ID)))
-	answer, err := readLine(cmd.InOrStdin())
+	answer, err := askLine(cmd.Context(), cmd.InOrStdin())
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotConfirmed, err)
 	}

@@ -120,6 +120,8 @@ func askOthers(ctx context.Context, c serverConfig, join bool, w io.Writer) erro
 		}
 	}
 	if len(others) == 0 {
+		fmt.Fprintf(w, "drp: its configuration lists no other coordinator among its peers: %s will be a cluster by itself, at once. "+
+			"If there are others, or will be, list all of them before the first start: else there are two clusters\n", clean(c.Name))
 		return nil
 	}
 	credentials, err := identity.Load(c.Certificates)
@@ -139,7 +141,8 @@ func askOthers(ctx context.Context, c serverConfig, join bool, w io.Writer) erro
 		}
 	}
 	if !answered {
-		fmt.Fprintf(w, "drp: no other coordinator answers (%s), so none could say whether %s has run before. If it has, stop here\n",
+		fmt.Fprintf(w, "drp: no other coordinator answers (%s), so none could say whether %s has run before. If it has, stop here. "+
+			"If this platform has lost all of its coordinators, drp recover cluster brings them back: a new cluster would know nothing of what runs\n",
 			strings.Join(others, ", "), clean(c.Name))
 	}
 	return nil
@@ -162,7 +165,7 @@ func refuseKnown(name string, a orchestrator.Acquaintance, join bool) error {
 	switch {
 	case a.Member && a.Heard:
 		return fmt.Errorf("coordinator %s knows %s: it has taken part in the cluster, so it has voted, and with an empty disk it would vote again. "+
-			"Mount its disk. If that is gone for good: "+instead, a.From, name, name, orchestrator.ErrRefused)
+			"Mount its disk. Only when that is gone for good, go on like this. "+instead, a.From, name, name, orchestrator.ErrRefused)
 	case join && a.Member:
 		return fmt.Errorf("%s is a member already, says coordinator %s. "+instead, name, a.From, name, orchestrator.ErrRefused)
 	case !join && !a.Member && a.Leader != "":

@@ -41,7 +41,8 @@ type Registrar struct {
 	Credentials *identity.Credentials
 	// Voters are the coordinators that elect. It is asked before one of them is revoked.
 	Voters func() []string
-	// Members are the coordinators of the configuration, and Recipients everybody that it seals to: what a newcomer is told.
+	// Members are the coordinators of the configuration, and Recipients everybody that it seals to: what a newcomer is told
+	// as long as the state does not know better.
 	Members    func() []state.Member
 	Recipients func() []string
 	Clock      func() time.Time

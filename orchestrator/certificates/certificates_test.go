@@ -415,6 +415,24 @@ func TestRegistrar_Coordinator(t *testing.T) {
 	}
 }
 
+// A file that was written for a newcomer must not make a coordinator that is gone an offline recipient, for which its
+// configuration would then speak: the keyring says who those are.
+func TestRegistrar_CoordinatorRecipients(t *testing.T) {
+	r := newRig(t)
+	r.Registrar.Recipients = func() []string { return []string{"age1gone", "age1offline"} } // of the time before the removal
+	if err := r.platform.Store.Command(state.KeyringSet, state.KeyringSetData{Key: state.Key{
+		ID: "k", Recipient: "age1k", Sealed: []byte("x"), Recipients: []string{"age1a", "age1offline"}, Offline: []string{"age1offline"}}}); err != nil {
+		t.Fatal(err)
+	}
+	joined, err := r.Enrol(t.Context(), certificates.EnrolRequest{Token: r.token(t, identity.Coordinator, "d"), Role: identity.Coordinator, Request: request(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(joined.Recipients, "age1gone") || !slices.Contains(joined.Recipients, "age1offline") {
+		t.Errorf("got recipients %v, want the offline one and not the one that is gone", joined.Recipients)
+	}
+}
+
 func TestRegistrar_SetIssuer(t *testing.T) {
 	r := newRig(t)
 	next := func(root *identity.Authority) certificates.IssuingAuthority {

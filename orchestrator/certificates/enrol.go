@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,13 +169,22 @@ func (r *Registrar) Enrol(ctx context.Context, q EnrolRequest) (*Enrolled, error
 	j := &Enrolled{Certificate: string(chain), Authority: string(r.Credentials.AuthorityPEM()), Role: role, Holder: e.Holder, Site: e.Site,
 		Coordinators: r.urls()}
 	if role == identity.Coordinator {
-		j.Recipients = r.Recipients()
+		j.Recipients = r.offline(v)
 		for _, m := range r.members() {
 			j.Others = append(j.Others, KnownCoordinator{Name: m.Name, Site: m.Site, Raft: m.Raft, API: m.API, Recipient: m.Recipient})
 			j.Recipients = append(j.Recipients, m.Recipient)
 		}
 	}
 	return j, nil
+}
+
+// offline is whom a new coordinator's file seals to beside the coordinators. The keyring says it: a configuration file also
+// names coordinators that were removed since, and in a file that has no such peer those would pass for offline ones.
+func (r *Registrar) offline(v *state.View) []string {
+	if keys := v.Keys(); len(keys) > 0 {
+		return slices.Clone(keys[0].Offline)
+	}
+	return slices.Clone(r.Recipients())
 }
 
 // fits lets drp operator join be both kinds of people.
