@@ -234,6 +234,9 @@ func (s storeSource) Get(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Size > maxExportKept {
+		return nil, fmt.Errorf("read %s: it has %d bytes, and no export has more than %d", o.Key, o.Size, maxExportKept)
+	}
 	return s.store.Get(ctx, o.Key, o.Size)
 }
 
