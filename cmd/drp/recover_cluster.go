@@ -13,6 +13,7 @@ import (
 
 	"filippo.io/age"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"drp/orchestrator/export"
 	"drp/raftstore"
@@ -34,11 +35,10 @@ Run it once, on one machine. Two recovered clusters would each give the same acc
 
 // clusterRecovery is one `drp recover cluster`.
 type clusterRecovery struct {
-	config, identity        string // files
-	store, endpoint, region string
-	credentials, file       string // files
-	export, yes             string
-	unsigned                bool
+	config, identity  string // files
+	bucket            recoveryStore
+	file, export, yes string
+	unsigned          bool
 
 	cmd    *cobra.Command
 	server serverConfig
@@ -56,10 +56,7 @@ func newRecoverClusterCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&r.config, "config", "/etc/drp/server.yaml", "configuration `FILE` of the coordinator on this machine")
 	f.StringVar(&r.identity, "identity", "", "`FILE` with an offline age key (AGE-SECRET-KEY-1…)")
-	f.StringVar(&r.store, "store", "", "a site's store: s3://BUCKET")
-	f.StringVar(&r.endpoint, "endpoint", "", "`URL` of that store")
-	f.StringVar(&r.region, "region", "", "its region")
-	f.StringVar(&r.credentials, "credentials", "", "`FILE` with access_key and secret_key of that store")
+	r.bucket.addFlags(f, "a site's store")
 	f.StringVar(&r.file, "file", "", "an export in a `FILE`, in place of a store; its manifest is in FILE.json")
 	f.StringVar(&r.export, "export", "", "take this export and no other (`NAME` as it is listed)")
 	f.BoolVar(&r.unsigned, "unsigned", false, "take an export that no coordinator signed: only where nobody else could have written it")
@@ -68,7 +65,7 @@ func newRecoverClusterCommand() *cobra.Command {
 }
 
 func (r *clusterRecovery) run(ctx context.Context) error {
-	if r.identity == "" || (r.store == "") == (r.file == "") {
+	if r.identity == "" || (r.bucket.name == "") == (r.file == "") {
 		return usageError{errors.New("give --identity, and either --store with --endpoint and --credentials, or --file")}
 	}
 	if err := readConfig(r.config, &r.server); err != nil {
@@ -94,7 +91,7 @@ func (r *clusterRecovery) run(ctx context.Context) error {
 		vouch = func(export.Manifest) error { return nil }
 	}
 	var look *export.Look
-	if r.store != "" && r.export != "" {
+	if r.bucket.name != "" && r.export != "" {
 		look, err = export.Named(ctx, from, r.export, vouch, identities...)
 	} else {
 		look, err = export.Newest(ctx, from, vouch, identities...)
@@ -191,20 +188,31 @@ func (r *clusterRecovery) source() (namedSource, error) {
 	if r.file != "" {
 		return namedSource{Source: fileSource{r.file}, name: r.file}, nil
 	}
-	store, err := openRecoveryStore(r.store, r.endpoint, r.region, r.credentials)
+	store, err := r.bucket.open()
 	if err != nil {
 		return namedSource{}, err
 	}
 	return namedSource{Source: storeSource{store}, name: store.String()}, nil
 }
 
-// openRecoveryStore opens a site's bucket without a gateway: there may be nobody left who would let us in.
-func openRecoveryStore(name, endpoint, region, credentials string) (*replicator.Store, error) {
-	bucket, ok := strings.CutPrefix(name, "s3://")
-	if !ok || bucket == "" || endpoint == "" || credentials == "" {
-		return nil, usageError{fmt.Errorf("store %q: want s3://BUCKET, with --endpoint and --credentials", name)}
+// recoveryStore is a site's bucket as the command line names it.
+type recoveryStore struct{ name, endpoint, region, credentials string }
+
+// addFlags for it; what is what it is to the command.
+func (s *recoveryStore) addFlags(f *pflag.FlagSet, what string) {
+	f.StringVar(&s.name, "store", "", what+": s3://BUCKET")
+	f.StringVar(&s.endpoint, "endpoint", "", "`URL` of that store")
+	f.StringVar(&s.region, "region", "", "its region")
+	f.StringVar(&s.credentials, "credentials", "", "`FILE` with access_key and secret_key of that store")
+}
+
+// open it without a gateway: there may be nobody left who would let us in.
+func (s *recoveryStore) open() (*replicator.Store, error) {
+	bucket, ok := strings.CutPrefix(s.name, "s3://")
+	if !ok || bucket == "" || s.endpoint == "" || s.credentials == "" {
+		return nil, usageError{fmt.Errorf("store %q: want s3://BUCKET, with --endpoint and --credentials", s.name)}
 	}
-	config, err := storeConfig{Endpoint: endpoint, Bucket: bucket, Region: region, Credentials: credentials}.open()
+	config, err := storeConfig{Endpoint: s.endpoint, Bucket: bucket, Region: s.region, Credentials: s.credentials}.open()
 	if err != nil {
 		return nil, err
 	}

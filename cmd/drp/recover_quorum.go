@@ -35,11 +35,10 @@ coordinator of the old cluster: those believe in the old one. Empty them, and le
 
 // quorumRecovery is one `drp recover quorum`.
 type quorumRecovery struct {
-	config                               string
-	store, endpoint, region, credentials string
-	yes                                  string
-	cmd                                  *cobra.Command
-	server                               serverConfig
+	config, yes string
+	bucket      recoveryStore
+	cmd         *cobra.Command
+	server      serverConfig
 }
 
 func newRecoverQuorumCommand() *cobra.Command {
@@ -53,10 +52,7 @@ func newRecoverQuorumCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&r.config, "config", "/etc/drp/server.yaml", "configuration `FILE` of the surviving coordinator")
-	f.StringVar(&r.store, "store", "", "a site's store, to hold the survivor against: s3://BUCKET")
-	f.StringVar(&r.endpoint, "endpoint", "", "`URL` of that store")
-	f.StringVar(&r.region, "region", "", "its region")
-	f.StringVar(&r.credentials, "credentials", "", "`FILE` with access_key and secret_key of that store")
+	r.bucket.addFlags(f, "a site's store, to hold the survivor against")
 	f.StringVar(&r.yes, "yes", "", "do not ask: the cluster's `UUID`, as you would type it")
 	return cmd
 }
@@ -126,11 +122,11 @@ func printSurvivor(w io.Writer, dir string, v *state.View, r raftstore.Report) {
 // was recovered since, without it.
 func (r *quorumRecovery) compare(ctx context.Context, v *state.View, credentials *identity.Credentials) error {
 	out := r.cmd.OutOrStdout()
-	if r.store == "" {
+	if r.bucket.name == "" {
 		fmt.Fprintln(out, "No store was given to hold it against: what the other coordinators had acknowledged and this one had not received is lost, and cannot be named.")
 		return nil
 	}
-	store, err := openRecoveryStore(r.store, r.endpoint, r.region, r.credentials)
+	store, err := r.bucket.open()
 	if err != nil {
 		return err
 	}
