@@ -54,11 +54,12 @@ func (f *fsm) announce() {
 	f.next = make(chan struct{})
 }
 
-// Apply answers with a state.Result, or an error where this node has stopped.
+// Apply answers as ApplyBatch does.
 func (f *fsm) Apply(entry *raft.Log) any { return f.ApplyBatch([]*raft.Log{entry})[0] }
 
 // ApplyBatch applies entries that were committed together: the state is changed and shown once for all of them. The
-// answer to each is a state.Result, or an error where this node has stopped.
+// answer to each is a []state.Result with one for each of its commands, or an error where this node has stopped. Then
+// nothing of this batch is shown: what can be seen never ends within an entry.
 func (f *fsm) ApplyBatch(entries []*raft.Log) []any {
 	answers := make([]any, len(entries))
 	s := f.state.Load()
@@ -72,14 +73,18 @@ func (f *fsm) ApplyBatch(entries []*raft.Log) []any {
 			answers[i] = f.stopped
 			continue
 		}
-		name, result, err := f.apply(b, entry)
+		results, founds, err := f.apply(b, entry)
 		if err != nil {
 			f.stopped, answers[i] = err, err
 			continue
 		}
-		answers[i] = result
+		answers[i] = results
 		applied++
-		founded = founded || result.Changed && (name == state.ClusterInit || name == state.ClusterRecover || name == state.ClusterResume)
+		founded = founded || founds
+	}
+	if f.stopped != nil {
+		f.fail(f.stopped) // the first time counts
+		return answers
 	}
 	if applied > 0 {
 		b.Commit()
@@ -89,27 +94,28 @@ func (f *fsm) ApplyBatch(entries []*raft.Log) []any {
 		f.wentOn()
 		f.announce()
 	}
-	if f.stopped != nil {
-		f.fail(f.stopped) // the first time counts
-	}
 	return answers
 }
 
-func (f *fsm) apply(b *state.Batch, entry *raft.Log) (state.Name, state.Result, error) {
-	c, err := state.DecodeCommand(entry.Data)
-	if err != nil {
-		return "", state.Result{}, fmt.Errorf("decode entry %d of the log: %w", entry.Index, err)
-	}
+// apply carries out the commands of one entry. It reports whether one of them changed what the cluster is.
+func (f *fsm) apply(b *state.Batch, entry *raft.Log) (results []state.Result, founds bool, err error) {
 	f.marks.cross(f.last, entry.Index, b.Digest)
-	result, err := b.Apply(entry.Index, c)
-	if err != nil {
-		return c.Name, result, err
+	for c, err := range state.Commands(entry.Data) {
+		if err != nil {
+			return nil, false, fmt.Errorf("decode entry %d of the log: %w", entry.Index, err)
+		}
+		result, err := b.Apply(entry.Index, c)
+		if err != nil {
+			return nil, false, err
+		}
+		results = append(results, result)
+		founds = founds || result.Changed && (c.Name == state.ClusterInit || c.Name == state.ClusterRecover || c.Name == state.ClusterResume)
 	}
 	f.last = entry.Index
 	if f.last%markEvery == 0 {
 		f.marks.cross(f.last, f.last+1, b.Digest)
 	}
-	return c.Name, result, nil
+	return results, founds, nil
 }
 
 func (f *fsm) tellCluster(v *state.View) {

@@ -27,7 +27,7 @@ func TestFSM_tellsOfEachIncarnation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, ok := f.Apply(&raft.Log{Index: uint64(i + 1), Type: raft.LogCommand, Data: data}).(state.Result); !ok || r.Err != nil {
+		if r, ok := f.Apply(&raft.Log{Index: uint64(i + 1), Type: raft.LogCommand, Data: data}).([]state.Result); !ok || r[0].Err != nil {
 			t.Errorf("%s: got %+v", c.Name, r)
 		}
 	}

@@ -141,7 +141,7 @@ func TestRaftPort_Refuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := answer(t, self.Address, config); got != "" {
+			if got := saidTo(t, self.Address, config); got != "" {
 				t.Errorf("got an answer of %q, want the connection closed", got)
 			}
 		})
@@ -151,7 +151,7 @@ func TestRaftPort_Refuses(t *testing.T) {
 			t.Fatal("not let in before it was revoked: the test proves nothing")
 		}
 		g.revoke(identity.Revoked{Role: identity.Coordinator, Holder: peer, Serial: identity.SerialOf(own.Leaf), Before: time.Now()})
-		if got := answer(t, self.Address, revoked); got != "" {
+		if got := saidTo(t, self.Address, revoked); got != "" {
 			t.Errorf("got an answer of %q, want the connection closed", got)
 		}
 	})

@@ -242,8 +242,8 @@ func TestFSM_Marks(t *testing.T) {
 			}
 			commands[name] = data
 		}
-		if r, ok := f.Apply(&raft.Log{Index: index, Data: data}).(state.Result); !ok || r.Err != nil {
-			t.Fatalf("entry %d: %v", index, r.Err)
+		if r, ok := f.Apply(&raft.Log{Index: index, Data: data}).([]state.Result); !ok || r[0].Err != nil {
+			t.Fatalf("entry %d: %v", index, r[0].Err)
 		}
 	}
 	a, b, restored := node(), node(), node()

@@ -50,6 +50,7 @@ type Store struct {
 	raft  *raft.Raft
 	fsm   *fsm
 	parts *parts
+	queue queue // of commands that wait for the log
 	surroundings
 
 	shutdown func() raft.Future // once
@@ -277,29 +278,11 @@ func (s *Store) propose(ctx context.Context, c state.Command) (state.Result, err
 	if err := errors.Join(s.Err(), ctx.Err()); err != nil {
 		return fail(err)
 	}
-	deadline, _ := ctx.Deadline()
-	var future raft.ApplyFuture
-	err = s.await(ctx, func() error {
-		future = s.raft.Apply(data, time.Until(deadline))
-		return future.Error()
-	})
-	switch {
-	case err == nil:
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return fail(ErrNotLeader)
-	case s.space.full() != "": // raft tells of it in words alone
-		return fail(fmt.Errorf("%w: coordinator %s: %s: %w: %w", ErrUnknownOutcome, s.cfg.Name, s.space.full(), ErrDiskFull, err))
-	default: // of leadership lost on the way, and of every timeout, nobody knows what became
-		return fail(fmt.Errorf("%w: %w", ErrUnknownOutcome, err))
+	result, err := s.commit(ctx, data)
+	if err != nil {
+		return fail(err)
 	}
-	switch answer := future.Response().(type) {
-	case state.Result:
-		return answer, nil
-	case error:
-		return fail(fmt.Errorf("%w: %w", ErrUnknownOutcome, answer))
-	default:
-		return fail(fmt.Errorf("%w: answer of type %T", ErrUnknownOutcome, answer))
-	}
+	return result, nil
 }
 
 func encode(c state.Command) ([]byte, error) {

@@ -223,7 +223,7 @@ func refuseStrangers(t *testing.T, authority *identity.Authority, leader *Store,
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := answer(t, self.Address, test.config); got != "" {
+			if got := saidTo(t, self.Address, test.config); got != "" {
 				t.Errorf("got an answer of %q, want the connection closed", got)
 			}
 		})
@@ -280,8 +280,8 @@ func refuseStrangers(t *testing.T, authority *identity.Authority, leader *Store,
 	})
 }
 
-// answer says hello to the raft port and returns what comes back before the connection is closed.
-func answer(t *testing.T, to string, config *tls.Config) string {
+// saidTo says hello to the raft port and returns what comes back before the connection is closed.
+func saidTo(t *testing.T, to string, config *tls.Config) string {
 	t.Helper()
 	conn, err := tls.Dial("tcp", to, config)
 	if err != nil {

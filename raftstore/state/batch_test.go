@@ -3,7 +3,9 @@ package state
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -90,7 +92,7 @@ func TestBatch_stops(t *testing.T) {
 }
 
 // An entry of the log is read the same by its short way and by the long one.
-func TestDecodeCommand(t *testing.T) {
+func TestCommands_OfOneLine(t *testing.T) {
 	for _, c := range []Command{
 		NewCommand(TokenRevoke, "id", epoch, "operator/ada", TokenRevokeData{Name: "x"}),
 		NewCommand(TokenRevoke, `i"d\`, epoch, "operator/é<&>", TokenRevokeData{Name: "}"}),
@@ -100,7 +102,7 @@ func TestDecodeCommand(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := DecodeCommand(entry)
+		got, err := decodeCommand(entry)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,8 +115,47 @@ func TestDecodeCommand(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "{}x", `{"name":"a","id":"b","at":"yesterday","by":"c","data":{}}`, `{"name":"a","more":1}`} {
-		if c, err := DecodeCommand([]byte(bad)); err == nil {
+		if c, err := decodeCommand([]byte(bad)); err == nil {
 			t.Errorf("got %+v for %q, want an error", c, bad)
+		}
+	}
+}
+
+// Several commands in one entry are a line each. These bytes are forever, as those of the commands are.
+func TestCommands_Bundle(t *testing.T) {
+	var lines [][]byte
+	for _, id := range []string{"1", "2\n"} {
+		line, err := json.Marshal(NewCommand(TokenRevoke, id, epoch, "operator/ada", TokenRevokeData{Name: "a\nb"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	entry := Bundle(lines...)
+	want := `{"name":"token.revoke","id":"1","at":"` + epoch.Format(time.RFC3339Nano) + `","by":"operator/ada","data":{"name":"a\nb"}}` + "\n" +
+		`{"name":"token.revoke","id":"2\n","at":"` + epoch.Format(time.RFC3339Nano) + `","by":"operator/ada","data":{"name":"a\nb"}}`
+	if string(entry) != want {
+		t.Errorf("got\n%s\nwant\n%s", entry, want)
+	}
+	var ids []string
+	for c, err := range Commands(entry) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, c.ID)
+	}
+	if want := []string{"1", "2\n"}; !slices.Equal(ids, want) {
+		t.Errorf("got %q, want %q", ids, want)
+	}
+	for _, bad := range []string{string(entry) + "\n", "\n" + string(entry), string(entry) + "\n{", ""} {
+		wrong := 0
+		for _, err := range Commands([]byte(bad)) {
+			if err != nil {
+				wrong++
+			}
+		}
+		if wrong != 1 {
+			t.Errorf("%q: got %d errors, want 1", bad, wrong)
 		}
 	}
 }

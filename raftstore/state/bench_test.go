@@ -48,7 +48,7 @@ func BenchmarkState_Apply(b *testing.B) {
 
 func decoded(tb testing.TB, entry []byte) Command {
 	tb.Helper()
-	c, err := DecodeCommand(entry)
+	c, err := decodeCommand(entry)
 	if err != nil {
 		tb.Fatal(err)
 	}

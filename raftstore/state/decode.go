@@ -2,26 +2,45 @@ package state
 
 import (
 	"bytes"
+	"iter"
 )
 
-// DecodeCommand reads an entry of the log. It refuses fields that it does not know.
-func DecodeCommand(entry []byte) (Command, error) {
-	if c, ok := cutCommand(entry); ok {
+// Commands returns the commands of an entry of the log, which holds one on each line. It refuses fields that it
+// does not know. Lines come from json.Marshal, which writes no newline.
+func Commands(entry []byte) iter.Seq2[Command, error] {
+	return func(yield func(Command, error) bool) {
+		for more := true; more; {
+			var line []byte
+			line, entry, more = bytes.Cut(entry, newline)
+			if !yield(decodeCommand(line)) {
+				return
+			}
+		}
+	}
+}
+
+// Bundle makes an entry of the log of encoded commands.
+func Bundle(commands ...[]byte) []byte { return bytes.Join(commands, newline) }
+
+var newline = []byte("\n")
+
+func decodeCommand(line []byte) (Command, error) {
+	if c, ok := cutCommand(line); ok {
 		return c, nil
 	}
 	var c Command
-	if err := decodeStrict(entry, &c); err != nil {
+	if err := decodeStrict(line, &c); err != nil {
 		return Command{}, err
 	}
 	return c, nil
 }
 
-// cutCommand takes an entry apart that is as json.Marshal writes a Command, which is every entry of ours: that takes a
+// cutCommand takes a line apart that is as json.Marshal writes a Command, which is every line of ours: that takes a
 // tenth of the time. It says no to anything else, and to texts with escapes in them. The data is judged
 // by Apply, which decodes it.
-func cutCommand(entry []byte) (Command, bool) {
+func cutCommand(line []byte) (Command, bool) {
 	var c Command
-	rest := entry
+	rest := line
 	field := func(begin string) string {
 		after, ok := bytes.CutPrefix(rest, []byte(begin))
 		end := bytes.IndexByte(after, '"')

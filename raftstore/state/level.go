@@ -1,9 +1,12 @@
 package state
 
-// Level is what this binary can apply. It grows with each release that adds commands, or fields to one. The state
-// has the level that all members share, and the leader proposes nothing above it: so an older member never meets a
-// command that it does not know.
-const Level = 2
+// Level is what this binary can apply. It grows with each release that adds commands, or fields to one, or puts them into
+// the log in another way. The state has the level that all members share, and the leader proposes nothing above it: so an
+// older member never meets a command that it does not know.
+const Level = 3
+
+// LevelBundles is the first level at which an entry of the log may hold several commands.
+const LevelBundles = 3
 
 // firstLevel is that of a state which says none.
 const firstLevel = 1
