@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -15,13 +14,7 @@ var ErrTooNew = errors.New("too new for a member")
 
 // checkLevel refuses a command that some member could not apply.
 func (s *Store) checkLevel(c state.Command) error {
-	level := state.LevelOf(c.Name)
-	if c.Name == state.ClusterInit {
-		var d state.ClusterInitData
-		if json.Unmarshal(c.Data, &d) == nil {
-			level = max(level, d.Level)
-		}
-	}
+	level := c.Level()
 	if level <= 1 {
 		return nil // there is no older one
 	}

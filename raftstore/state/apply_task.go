@@ -119,7 +119,7 @@ func (c *change) recordSnapshot(t *Task, made *Snapshot) error {
 	s.Account, s.Server, s.Token = t.Account, t.Server, t.Token
 	s.Start = between(s.Start, t.Created, c.at)
 	s.Finished = between(s.Finished, s.Start, c.at)
-	s.Sites = []Copy{{Site: server.Site, CopiedAt: c.at}}
+	s.Sites, s.ForgetAt = []Copy{{Site: server.Site, CopiedAt: c.at}}, time.Time{}
 	snapshotTable.put(c.Txn, &s)
 	return nil
 }

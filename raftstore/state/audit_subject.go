@@ -69,6 +69,27 @@ func subject(payload any) (what, detail string) {
 	}
 }
 
+func protectionSubject(payload any) (what, detail string) {
+	switch d := payload.(type) {
+	case SnapshotsForgetData:
+		detail := strconv.Itoa(len(d.Snapshots)) + " snapshots"
+		if len(d.Snapshots) == 1 {
+			detail = "snapshot " + d.Snapshots[0].Short()
+		}
+		return "account " + string(d.Account), "forget " + detail
+	case MaintenanceRecordData:
+		return "account " + string(d.Account), strconv.Itoa(len(d.Forgotten)) + " snapshots gone " + d.Error
+	case VerificationRecordData:
+		return "account " + string(d.Account), string(d.Kind) + " at " + string(d.Site) + " " + d.Error
+	case PauseSetData:
+		return string(d.Pause.Kind) + " " + d.Pause.Name, "paused " + d.Pause.Reason
+	case PauseClearData:
+		return string(d.Kind) + " " + d.Name, "no longer paused"
+	default:
+		return "", ""
+	}
+}
+
 func identitySubject(payload any) (what, detail string) {
 	switch d := payload.(type) {
 	case MemberSetData:
@@ -90,7 +111,7 @@ func identitySubject(payload any) (what, detail string) {
 	case SecretsResealData:
 		return "secrets", strconv.Itoa(len(d.Items)) + " sealed anew"
 	default:
-		return "", ""
+		return protectionSubject(payload)
 	}
 }
 

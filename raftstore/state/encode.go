@@ -1,14 +1,15 @@
 package state
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"strconv"
 	"time"
 )
 
-// selfEncoding rows write the JSON that json.Marshal makes of them, in a tenth of the time. Each entry of the log has
-// one of each kind, and all of them are digested.
+// selfEncoding rows write the JSON that json.Marshal makes of them, in a tenth of the time. They are those of which there
+// are most, and those that every entry of the log makes; all of them are digested.
 type selfEncoding interface{ appendJSON([]byte) []byte }
 
 // appendRow gives the one form of a row.
@@ -53,6 +54,119 @@ func (a *applied) appendJSON(b []byte) []byte {
 	default:
 		b = append(b, `{}`...)
 	}
+	return append(b, '}')
+}
+
+func (s *Snapshot) appendJSON(b []byte) []byte {
+	b = appendText(append(b, `{"id":`...), string(s.ID))
+	b = appendText(append(b, `,"account":`...), string(s.Account))
+	b = appendTime(append(b, `,"start":`...), s.Start)
+	b = appendTime(append(b, `,"finished":`...), s.Finished)
+	b = appendText(append(b, `,"server":`...), string(s.Server))
+	b = appendToken(append(b, `,"token":`...), s.Token)
+	b = appendText(append(b, `,"view":`...), s.View)
+	b = strconv.AppendInt(append(b, `,"files":`...), s.Files, 10)
+	b = strconv.AppendInt(append(b, `,"bytes":`...), s.Bytes, 10)
+	b = appendCopies(append(b, `,"sites":`...), s.Sites)
+	if !s.ForgetAt.IsZero() {
+		b = appendTime(append(b, `,"forget_at":`...), s.ForgetAt)
+	}
+	return append(b, '}')
+}
+
+func appendCopies(b []byte, list []Copy) []byte {
+	if list == nil {
+		return append(b, "null"...)
+	}
+	b = append(b, '[')
+	for i, c := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendText(append(b, `{"site":`...), string(c.Site))
+		b = appendTime(append(b, `,"copied_at":`...), c.CopiedAt)
+		b = append(b, '}')
+	}
+	return append(b, ']')
+}
+
+func (r *Replication) appendJSON(b []byte) []byte {
+	b = appendText(append(b, `{"account":`...), string(r.Account))
+	b = appendText(append(b, `,"site":`...), string(r.Site))
+	b = appendText(append(b, `,"from":`...), string(r.From))
+	b = appendTime(append(b, `,"at":`...), r.At)
+	b = strconv.AppendInt(append(b, `,"objects":`...), r.Objects, 10)
+	b = strconv.AppendInt(append(b, `,"bytes":`...), r.Bytes, 10)
+	return append(appendFailures(b, r.Error, r.Failures), '}')
+}
+
+func (s *BackupStatus) appendJSON(b []byte) []byte {
+	b = appendText(append(b, `{"account":`...), string(s.Account))
+	b = appendTime(append(b, `,"due":`...), s.Due)
+	b = appendTime(append(b, `,"started":`...), s.Started)
+	if !s.Finished.IsZero() {
+		b = appendTime(append(b, `,"finished":`...), s.Finished)
+	}
+	if s.Snapshot != "" {
+		b = appendText(append(b, `,"snapshot":`...), string(s.Snapshot))
+	}
+	return append(appendFailures(b, s.Error, s.Failures), '}')
+}
+
+func (r *Repository) appendJSON(b []byte) []byte {
+	b = appendText(append(b, `{"account":`...), string(r.Account))
+	b = appendText(append(b, `,"home":{"site":`...), string(r.Home.Site))
+	b = strconv.AppendUint(append(b, `,"epoch":`...), r.Home.Epoch, 10)
+	b = append(b, `},"sealed_password":`...)
+	if r.SealedPassword == nil {
+		b = append(b, "null"...)
+	} else {
+		b = base64.StdEncoding.AppendEncode(append(b, '"'), r.SealedPassword)
+		b = append(b, '"')
+	}
+	if !r.InitialisedAt.IsZero() {
+		b = appendTime(append(b, `,"initialised_at":`...), r.InitialisedAt)
+	}
+	return append(b, '}')
+}
+
+func (a *Assignment) appendJSON(b []byte) []byte {
+	b = appendText(append(b, `{"account":`...), string(a.Account))
+	b = appendText(append(b, `,"server":`...), string(a.Server))
+	b = appendToken(append(b, `,"token":`...), a.Token)
+	if a.Restore != nil {
+		b = appendMarshalled(append(b, `,"restore":`...), a.Restore)
+	}
+	b = appendTime(append(b, `,"at":`...), a.At)
+	if a.Run != "" {
+		b = appendText(append(b, `,"run":`...), string(a.Run))
+	}
+	if a.Stop {
+		b = append(b, `,"stop":true`...)
+	}
+	if a.Fenced != nil {
+		b = appendMarshalled(append(b, `,"fenced":`...), a.Fenced)
+	}
+	if !a.ReadyAt.IsZero() {
+		b = appendTime(append(b, `,"ready_at":`...), a.ReadyAt)
+	}
+	return append(b, '}')
+}
+
+// appendFailures is how rows about repeated work end.
+func appendFailures(b []byte, message string, failures int) []byte {
+	if message != "" {
+		b = appendText(append(b, `,"error":`...), message)
+	}
+	if failures != 0 {
+		b = strconv.AppendInt(append(b, `,"failures":`...), int64(failures), 10)
+	}
+	return b
+}
+
+func appendToken(b []byte, t Token) []byte {
+	b = strconv.AppendUint(append(b, `{"incarnation":`...), t.Incarnation, 10)
+	b = strconv.AppendUint(append(b, `,"generation":`...), t.Generation, 10)
 	return append(b, '}')
 }
 

@@ -23,7 +23,44 @@ func TestProperty_RowsEncodeAsJSON(t *testing.T) {
 		if rapid.Bool().Draw(t, "refused") {
 			result = Result{Err: refuse(ErrConflict, "%s", text.Draw(t, "why"))}
 		}
+		times := []time.Time{at, {}, at.Add(-time.Second)}
+		when := func(label string) time.Time { return rapid.SampledFrom(times).Draw(t, label) }
+		number := rapid.Int64()
+		token := Token{rapid.Uint64().Draw(t, "incarnation"), rapid.Uint64().Draw(t, "generation")}
+		failures := rapid.IntRange(-1, 3).Draw(t, "failures")
+		sites := rapid.SliceOf(rapid.Custom(func(t *rapid.T) Copy {
+			return Copy{SiteName(text.Draw(t, "site")), rapid.SampledFrom(times).Draw(t, "copied")}
+		})).Draw(t, "sites")
+		if rapid.Bool().Draw(t, "no sites") {
+			sites = nil
+		}
+		assignment := &Assignment{
+			Account: AccountName(text.Draw(t, "account")), Server: ServerName(text.Draw(t, "server")), Token: token, At: at,
+			Run: RunID(text.Draw(t, "run")), Stop: rapid.Bool().Draw(t, "stop"), ReadyAt: when("ready"),
+		}
+		if rapid.Bool().Draw(t, "fenced") {
+			assignment.Fenced = &Fence{Method: ConfirmedDown, By: text.Draw(t, "by"), At: at}
+			assignment.Restore = &RestorePoint{Snapshot: SnapshotID(text.Draw(t, "snapshot")), Site: "par1"}
+		}
 		for _, row := range []any{
+			assignment,
+			&Snapshot{
+				ID: SnapshotID(text.Draw(t, "id")), Account: AccountName(text.Draw(t, "account")), Start: when("start"), Finished: when("finished"),
+				Server: ServerName(text.Draw(t, "server")), Token: token, View: text.Draw(t, "view"), Files: number.Draw(t, "files"),
+				Bytes: number.Draw(t, "bytes"), Sites: sites, ForgetAt: when("forgotten"),
+			},
+			&Replication{
+				Account: AccountName(text.Draw(t, "account")), Site: SiteName(text.Draw(t, "site")), From: SiteName(text.Draw(t, "from")),
+				At: when("at"), Objects: number.Draw(t, "objects"), Bytes: number.Draw(t, "bytes"), Error: text.Draw(t, "error"), Failures: failures,
+			},
+			&BackupStatus{
+				Account: AccountName(text.Draw(t, "account")), Due: when("due"), Started: when("started"), Finished: when("finished"),
+				Snapshot: SnapshotID(text.Draw(t, "snapshot")), Error: text.Draw(t, "error"), Failures: failures,
+			},
+			&Repository{
+				Account: AccountName(text.Draw(t, "account")), Home: Home{SiteName(text.Draw(t, "home")), rapid.Uint64().Draw(t, "epoch")},
+				SealedPassword: rapid.SampledFrom([][]byte{nil, {}, {1}, []byte("sealed")}).Draw(t, "password"), InitialisedAt: when("initialised"),
+			},
 			&AuditEntry{
 				Seq: rapid.Uint64().Draw(t, "seq"), Index: rapid.Uint64().Draw(t, "index"), At: at, By: text.Draw(t, "by"),
 				Command: Name(text.Draw(t, "command")), ID: text.Draw(t, "id"), Subject: text.Draw(t, "subject"),

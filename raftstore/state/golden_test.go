@@ -38,12 +38,13 @@ func examples() map[Name]any {
 			Provider: &Provider{Name: "example", AS: 64512, Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/48")}},
 			Sites: []Site{{
 				Name: "par1", Witness: true, Gateways: []string{"https://[2001:db8::1]:7460"},
-				Store: &Store{Endpoint: "http://[2001:db8::2]:7480", Bucket: "drp-par1", Region: "r"},
+				Store: &Store{Endpoint: "http://[2001:db8::2]:7480", Bucket: "drp-par1", Region: "r"}, Backups: 64,
 			}},
-			Servers: []Server{{Name: "par1-s1", Site: "par1", Rack: "r1", Power: "a", Capacity: plan}},
+			Servers: []Server{{Name: "par1-s1", Site: "par1", Rack: "r1", Power: "a", Capacity: plan, Backups: 2}},
 			Policies: []Policy{{
 				Name: "hourly", Schedule: "@every 1h", TimeZone: "Europe/Paris", Replicas: []SiteName{"par2"},
 				Retention: 24 * time.Hour, RPO: time.Hour,
+				Keep: &Keep{Daily: 1, Weekly: 2, Monthly: 3}, CheckWithin: time.Hour, ReadWithin: time.Hour, ProveWithin: time.Hour,
 			}},
 			Accounts: []Account{{
 				Name: "guestbook", Plan: plan, Tier: Gold, Policy: "hourly", Site: "par1",
@@ -68,7 +69,7 @@ func examples() map[Name]any {
 		}},
 		TaskFinish: TaskFinishData{Task: "t1", Error: "e", Detail: "d", Snapshot: &Snapshot{
 			ID: id, Account: "guestbook", Start: at, Finished: at, Server: "par1-s1", Token: token, View: "btrfs", Files: 1, Bytes: 2,
-			Sites: []Copy{{Site: "par1", CopiedAt: at}},
+			Sites: []Copy{{Site: "par1", CopiedAt: at}}, ForgetAt: at,
 		}},
 		TaskForget: TaskForgetData{Task: "t1"},
 		ReplicationRecord: ReplicationRecordData{
@@ -122,6 +123,14 @@ func examples() map[Name]any {
 		SecretsReseal: SecretsResealData{Items: []ResealItem{{
 			Kind: SecretEnvironment, Account: "guestbook", Service: "web", Old: Sum([]byte("x")), Sealed: []byte("sealed"),
 		}}},
+
+		SnapshotsForget: SnapshotsForgetData{Account: "guestbook", Home: Home{Site: "par1", Epoch: 1}, Snapshots: []SnapshotID{id}},
+		MaintenanceRecord: MaintenanceRecordData{
+			Account: "guestbook", Home: Home{Site: "par1", Epoch: 1}, Forgotten: []SnapshotID{id}, Objects: 1, Bytes: 2, Unknown: []SnapshotID{id}, Error: "e",
+		},
+		VerificationRecord: VerificationRecordData{Account: "guestbook", Site: "par2", Kind: Proven, Snapshot: id, Part: 1, Parts: 30, Error: "e"},
+		PauseSet:           PauseSetData{Pause: Pause{Kind: PauseServer, Name: "par1-s1", Reason: "r", By: "operator/ada", Since: at}},
+		PauseClear:         PauseClearData{Kind: PauseServer, Name: "par1-s1"},
 	}
 }
 

@@ -20,6 +20,8 @@ type Site struct {
 	Gateways []string `json:"gateways,omitempty"`
 	// Store says where the site's objects lie. Its keys are in the site's local configuration only.
 	Store *Store `json:"store,omitempty"`
+	// Backups are at the same time at most; zero: a default.
+	Backups int `json:"backups,omitempty"`
 }
 
 // Store is a site's S3 bucket.
@@ -36,6 +38,7 @@ type Server struct {
 	Rack     string     `json:"rack,omitempty"`
 	Power    string     `json:"power,omitempty"`
 	Capacity Resources  `json:"capacity"`
+	Backups  int        `json:"backups,omitempty"` // at the same time at most; zero: a default
 }
 
 // Resources are an account's plan, or what a server offers to plans.
@@ -52,9 +55,22 @@ type Policy struct {
 	Schedule string     `json:"schedule"`            // five cron fields, or @every 15s
 	TimeZone string     `json:"time_zone,omitempty"` // IANA name; empty: UTC
 	// Replicas are the sites that hold a copy; the home's site counts whether listed or not.
-	Replicas  []SiteName    `json:"replicas"`
+	Replicas []SiteName `json:"replicas"`
+	// Retention is how long every snapshot is kept; zero: for ever. Keep has some of them kept longer.
 	Retention time.Duration `json:"retention,omitempty"`
 	RPO       time.Duration `json:"rpo,omitempty"`
+	Keep      *Keep         `json:"keep,omitempty"`
+	// Within these times a copy has to be checked, all of its data read, and a snapshot of it proven. Zero: a default.
+	CheckWithin time.Duration `json:"check_within,omitempty"`
+	ReadWithin  time.Duration `json:"read_within,omitempty"`
+	ProveWithin time.Duration `json:"prove_within,omitempty"`
+}
+
+// Keep says of how many days, weeks and months the newest snapshot is kept beyond a policy's retention.
+type Keep struct {
+	Daily   int `json:"daily,omitempty"`
+	Weekly  int `json:"weekly,omitempty"`
+	Monthly int `json:"monthly,omitempty"`
 }
 
 // Tier is the order of recovery: gold before silver before bronze.

@@ -1,5 +1,7 @@
 package state
 
+import "encoding/json"
+
 // Level is what this binary can apply. It grows with each release that adds commands, or fields to one, or puts them into
 // the log in another way. The state has the level that all members share, and the leader proposes nothing above it: so an
 // older member never meets a command that it does not know.
@@ -20,9 +22,50 @@ func LevelOf(name Name) int {
 	case ClusterLevel, ClusterRecover, ClusterResume, AssignmentAdopt, MemberSet, MemberRemove, AuditNote, AuditExported,
 		IssuerSet, EnrolmentCreate, CertificateIssue, CertificateRevoke, KeyringSet, KeyringRetire, SecretsReseal:
 		return 2
+	case SnapshotsForget, MaintenanceRecord, VerificationRecord, PauseSet, PauseClear:
+		return 3
 	default:
 		return firstLevel
 	}
+}
+
+// Level of a command: what a member has to be able to apply to understand it. Some commands got fields later.
+func (c Command) Level() int {
+	level := LevelOf(c.Name)
+	var later interface{ level() int }
+	switch c.Name {
+	case ClusterInit:
+		later = new(ClusterInitData)
+	case InventoryApply:
+		later = new(InventoryData)
+	default:
+		return level
+	}
+	if json.Unmarshal(c.Data, later) != nil {
+		return level // Validate says what is wrong
+	}
+	return max(level, later.level())
+}
+
+func (d *ClusterInitData) level() int { return d.Level }
+
+func (d *InventoryData) level() int {
+	for _, p := range d.Policies {
+		if p.Keep != nil || p.CheckWithin != 0 || p.ReadWithin != 0 || p.ProveWithin != 0 {
+			return 3
+		}
+	}
+	for _, s := range d.Servers {
+		if s.Backups != 0 {
+			return 3
+		}
+	}
+	for _, s := range d.Sites {
+		if s.Backups != 0 {
+			return 3
+		}
+	}
+	return firstLevel
 }
 
 // Level that all members share. A state before ClusterInit takes whatever this binary can: nobody else has begun.

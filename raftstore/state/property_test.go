@@ -80,6 +80,22 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 		ReplicationRecord: func() any {
 			return ReplicationRecordData{Account: account, From: "par1", To: site, Snapshots: []SnapshotID{snapshot}, Error: failure}
 		},
+		SnapshotsForget: func() any {
+			d := SnapshotsForgetData{Account: account, Home: Home{Site: "par1", Epoch: 1}, Snapshots: []SnapshotID{snapshot}}
+			if r := v.Repository(account); r != nil {
+				d.Home = r.Home
+			}
+			return d
+		},
+		MaintenanceRecord: func() any {
+			return MaintenanceRecordData{Account: account, Home: Home{Site: "par1", Epoch: 1}, Forgotten: []SnapshotID{snapshot}, Error: failure}
+		},
+		VerificationRecord: func() any {
+			return VerificationRecordData{Account: account, Site: site, Kind: rapid.SampledFrom([]VerificationKind{Scrubbed, Checked, Proven}).Draw(t, "kind"),
+				Snapshot: snapshot, Part: rapid.IntRange(0, 2).Draw(t, "part"), Parts: 2, Error: failure}
+		},
+		PauseSet:   func() any { return PauseSetData{Pause: Pause{Kind: PauseServer, Name: string(server)}} },
+		PauseClear: func() any { return PauseClearData{Kind: PauseServer, Name: string(server)} },
 		RunCreate: func() any {
 			r := newRun(run)
 			r.Status = rapid.SampledFrom([]RunStatus{RunPreparing, RunWaiting}).Draw(t, "first status")

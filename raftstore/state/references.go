@@ -79,6 +79,9 @@ func (c *change) restorePoint(account AccountName, p *RestorePoint) error {
 	if s.Account != account {
 		return refuse(ErrInvalid, "snapshot %s is of account %s, not of %s", p.Snapshot.Short(), s.Account, account)
 	}
+	if !s.ForgetAt.IsZero() {
+		return refuse(ErrConflict, "snapshot %s of account %s is being deleted: its time was over", p.Snapshot.Short(), account)
+	}
 	if _, ok := s.At(p.Site); !ok {
 		return refuse(ErrConflict, "site %s holds no copy of snapshot %s of account %s", p.Site, p.Snapshot.Short(), account)
 	}

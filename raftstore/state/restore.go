@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync"
 )
 
 // Restore reads what Persist wrote. It refuses what was cut short, and what a newer binary wrote and this one would
@@ -27,9 +28,10 @@ const linesPerBatch = 256
 
 // batch is some lines, and what they hold.
 type batch struct {
-	lines  [][]byte
-	err    error // of reading them; the lines before it are good
-	first  int   // number of the first row, from 1
+	text   []byte   // of the lines, in one piece
+	lines  [][]byte // parts of it, while they are decoded
+	err    error    // of reading them; the lines before it are good
+	first  int      // number of the first row, from 1
 	rows   []loadedRow
 	digest Digest // of the rows
 	of     digester
@@ -97,30 +99,40 @@ func readHeader(r *bufio.Reader) (format int, err error) {
 	return header.Format, nil
 }
 
-func readLine(r *bufio.Reader) ([]byte, error) {
-	line, err := r.ReadBytes('\n')
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF // even of the last line: each has its end
+func readLine(r *bufio.Reader) ([]byte, error) { return appendLine(nil, r) }
+
+// appendLine reads one line, to the end of text.
+func appendLine(text []byte, r *bufio.Reader) ([]byte, error) {
+	for {
+		part, err := r.ReadSlice('\n')
+		text = append(text, part...)
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+		case errors.Is(err, io.EOF):
+			return text, io.ErrUnexpectedEOF // even of the last line: each has its end
+		default:
+			return text, err
+		}
 	}
-	return line, err
 }
 
 // readBatches sends batches in their order, each while it is being decoded, until the last line or the first error.
 func readBatches(r *bufio.Reader, tables map[string]storedTable, inOrder chan<- *batch, stop <-chan struct{}) {
 	defer close(inOrder)
+	var room sync.Pool // of texts
 	for first := 1; ; first += linesPerBatch {
 		b := &batch{first: first, done: make(chan struct{})}
-		last := false
-		for len(b.lines) < linesPerBatch && !last {
-			line, err := readLine(r)
-			if err != nil {
-				b.err, last = fmt.Errorf("read row %d: %w", first+len(b.lines), err), true
-				break
-			}
-			b.lines = append(b.lines, line)
-			last = bytes.HasPrefix(line, []byte(`{"end":`))
+		text, _ := room.Get().(*[]byte)
+		if text == nil {
+			text = new([]byte)
 		}
-		go b.decode(tables)
+		last := b.readLines(r, (*text)[:0])
+		go func() {
+			b.decode(tables)
+			*text, b.text = b.text, nil
+			room.Put(text)
+			close(b.done)
+		}()
 		select {
 		case inOrder <- b:
 		case <-stop:
@@ -132,8 +144,27 @@ func readBatches(r *bufio.Reader, tables map[string]storedTable, inOrder chan<- 
 	}
 }
 
+// readLines reads what belongs to one batch. It reports whether nothing comes after it.
+func (b *batch) readLines(r *bufio.Reader, text []byte) (last bool) {
+	ends := make([]int, 0, linesPerBatch)
+	for begin := 0; len(ends) < linesPerBatch && !last; begin = len(text) {
+		var err error
+		if text, err = appendLine(text, r); err != nil {
+			b.err, last = fmt.Errorf("read row %d: %w", b.first+len(ends), err), true
+			break
+		}
+		ends = append(ends, len(text))
+		last = bytes.HasPrefix(text[begin:], []byte(`{"end":`))
+	}
+	b.text, b.lines = text, make([][]byte, len(ends))
+	for i, begin := 0, 0; i < len(ends); i, begin = i+1, ends[i] {
+		b.lines[i] = text[begin:ends[i]]
+	}
+	return last
+}
+
 func (b *batch) decode(tables map[string]storedTable) {
-	defer close(b.done)
+	b.rows = make([]loadedRow, 0, len(b.lines))
 	for i, line := range b.lines {
 		if err := b.decodeLine(tables, line); err != nil {
 			b.err = fmt.Errorf("row %d: %w", b.first+i, err)

@@ -94,6 +94,8 @@ type Snapshot struct {
 	Bytes    int64       `json:"bytes"` // in the snapshot
 	// Sites are the copies: the site where it was made, and each where a complete pass held it.
 	Sites []Copy `json:"sites"`
+	// ForgetAt is when its time was over. It is still in the stores for a while, and nobody restores from it.
+	ForgetAt time.Time `json:"forget_at,omitzero"`
 }
 
 // Copy is one site's copy of a snapshot. Copied: every object of a complete pass was hashed and there.

@@ -90,6 +90,12 @@ var handlers = map[Name]handler{
 	KeyringSet:        on(applyKeyringSet),
 	KeyringRetire:     on(applyKeyringRetire),
 	SecretsReseal:     on(applySecretsReseal),
+
+	SnapshotsForget:    on(applySnapshotsForget),
+	MaintenanceRecord:  on(applyMaintenanceRecord),
+	VerificationRecord: on(applyVerificationRecord),
+	PauseSet:           on(applyPauseSet),
+	PauseClear:         on(applyPauseClear),
 }
 
 // on puts the decoding of the payload before a command's function.

@@ -69,6 +69,12 @@ var (
 		name: "certificates", key: func(r *Certificate) string { return r.Serial },
 		by: []index[Certificate]{{"holder", func(r *Certificate) []string { return []string{compound(r.Role, r.Holder)} }}},
 	}
+	maintenanceTable  = table[Maintenance]{name: "maintenance", key: func(r *Maintenance) string { return string(r.Account) }}
+	verificationTable = table[Verification]{
+		name: "verifications", key: func(r *Verification) string { return compound(string(r.Account), string(r.Site)) },
+	}
+	pauseTable = table[Pause]{name: "pauses", key: func(r *Pause) string { return compound(string(r.Kind), r.Name) }}
+
 	keyTable = table[Key]{
 		name: "keys", key: func(r *Key) string { return r.ID },
 		by: []index[Key]{{"newest", func(r *Key) []string { return []string{newestFirst(r.Created)} }}},
@@ -110,6 +116,7 @@ func allTables() []storedTable {
 		assignmentTable, repositoryTable, snapshotTable, replicationTable, backupStatusTable, taskTable, runTable, tokenTable,
 		appliedTable, runAccountTable,
 		memberTable, auditTable, issuerTable, enrolmentTable, certificateTable, revocationTable, keyTable,
+		maintenanceTable, verificationTable, pauseTable,
 	}
 }
 

@@ -120,5 +120,20 @@ func (v *View) CertificatesOf(role, holder string) []*Certificate {
 
 func (v *View) Revocations() []*Revocation { return revocationTable.list(v.txn) }
 
+// Maintenance is nil for a repository that has had none.
+func (v *View) Maintenance(a AccountName) *Maintenance { return maintenanceTable.get(v.txn, string(a)) }
+
+// Verification is nil for a copy that nobody has looked at.
+func (v *View) Verification(a AccountName, at SiteName) *Verification {
+	return verificationTable.get(v.txn, compound(string(a), string(at)))
+}
+
+func (v *View) Pauses() []*Pause { return pauseTable.list(v.txn) }
+
+// Pause is nil for what is not paused.
+func (v *View) Pause(kind PauseKind, name string) *Pause {
+	return pauseTable.get(v.txn, compound(string(kind), name))
+}
+
 // Keys of the keyring, newest first: the first one is what secrets are sealed to.
 func (v *View) Keys() []*Key { return keyTable.prefixed(v.txn, "newest") }

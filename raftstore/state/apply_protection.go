@@ -1,0 +1,245 @@
+package state
+
+import (
+	"maps"
+	"slices"
+)
+
+func applySnapshotsForget(c *change, d SnapshotsForgetData) (bool, error) {
+	if err := c.presentHome(d.Account, d.Home); err != nil {
+		return false, err
+	}
+	marked := map[SnapshotID]*Snapshot{}
+	for _, id := range d.Snapshots {
+		s := snapshotTable.get(c.Txn, string(id))
+		switch {
+		case s == nil || s.Account != d.Account:
+			return false, refuse(ErrNotFound, "account %s has no snapshot %s", d.Account, id.Short())
+		case s.ForgetAt.IsZero():
+			marked[id] = s
+		}
+	}
+	if err := c.checkNewestStay(d.Account, d.Home, marked); err != nil {
+		return false, err
+	}
+	if err := c.checkUnread(d.Account, marked); err != nil {
+		return false, err
+	}
+	for _, id := range slices.Sorted(maps.Keys(marked)) {
+		next := *marked[id]
+		next.ForgetAt = c.at
+		snapshotTable.put(c.Txn, &next)
+	}
+	return len(marked) > 0, nil
+}
+
+func (c *change) presentHome(account AccountName, home Home) error {
+	repo := repositoryTable.get(c.Txn, string(account))
+	if repo == nil {
+		return refuse(ErrNotFound, "account %s has no repository", account)
+	}
+	if repo.Home != home {
+		return refuse(ErrConflict, "the repository of account %s has its home at site %s (epoch %d), and not at %s (epoch %d)",
+			account, repo.Home.Site, repo.Home.Epoch, home.Site, home.Epoch)
+	}
+	return nil
+}
+
+// checkNewestStay refuses to take from a site that is to hold the account the newest snapshot that it has. One that is
+// behind would be left with nothing to restore from.
+func (c *change) checkNewestStay(account AccountName, home Home, marked map[SnapshotID]*Snapshot) error {
+	sites := []SiteName{home.Site}
+	if a := accountTable.get(c.Txn, string(account)); a != nil {
+		if p := policyTable.get(c.Txn, string(a.Policy)); p != nil {
+			sites = append(sites, p.Replicas...)
+		}
+	}
+	all := snapshotTable.prefixed(c.Txn, "account", string(account)) // newest first
+	for _, site := range sites {
+		for _, s := range all {
+			if _, there := s.At(site); !there || !s.ForgetAt.IsZero() {
+				continue
+			}
+			if marked[s.ID] != nil {
+				return refuse(ErrConflict, "snapshot %s of account %s is the newest one that site %s holds: it stays", s.ID.Short(), account, site)
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// checkUnread refuses to forget what something under way restores from.
+func (c *change) checkUnread(account AccountName, marked map[SnapshotID]*Snapshot) error {
+	read := func(id SnapshotID, by string) error {
+		if marked[id] == nil {
+			return nil
+		}
+		return refuse(ErrConflict, "snapshot %s of account %s is being read by %s", id.Short(), account, by)
+	}
+	if a := assignmentTable.get(c.Txn, string(account)); a != nil && a.Restore != nil && a.ReadyAt.IsZero() && a.Fenced == nil {
+		if err := read(a.Restore.Snapshot, "server "+string(a.Server)); err != nil {
+			return err
+		}
+	}
+	for _, t := range taskTable.find(c.Txn, "account", string(account)) {
+		if t.Status == TaskPending && t.Restore != nil {
+			if err := read(t.Restore.Snapshot, "task "+string(t.ID)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, r := range runTable.list(c.Txn) {
+		if r.Status.Ended() {
+			continue
+		}
+		if row := runAccountTable.get(c.Txn, compound(string(r.ID), string(account))); row != nil && row.Status != StepDone && row.Status != StepFailed {
+			if err := read(row.Restore.Snapshot, "run "+string(r.ID)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func applyMaintenanceRecord(c *change, d MaintenanceRecordData) (bool, error) {
+	if err := c.presentHome(d.Account, d.Home); err != nil {
+		return false, err
+	}
+	old := maintenanceTable.get(c.Txn, string(d.Account))
+	next := &Maintenance{Account: d.Account, Home: d.Home, At: c.at, Error: Shorten(d.Error), Unknown: len(d.Unknown)}
+	if len(d.Unknown) > 0 {
+		if err := checkSnapshotID(d.Unknown[0]); err != nil {
+			return false, err
+		}
+		next.Example = d.Unknown[0]
+	}
+	switch {
+	case d.Error == "":
+		next.Done, next.Objects, next.Bytes = c.at, d.Objects, d.Bytes
+	case old != nil:
+		next.Done, next.Objects, next.Bytes, next.Failures = old.Done, old.Objects, old.Bytes, old.Failures+1
+	default:
+		next.Failures = 1
+	}
+	for _, id := range d.Forgotten { // what is gone is gone, also when the rest did not work
+		if s := snapshotTable.get(c.Txn, string(id)); s != nil && s.Account == d.Account && !s.ForgetAt.IsZero() {
+			snapshotTable.drop(c.Txn, s)
+		}
+	}
+	maintenanceTable.put(c.Txn, next)
+	return true, nil
+}
+
+func applyVerificationRecord(c *change, d VerificationRecordData) (bool, error) {
+	if _, err := c.account(d.Account); err != nil {
+		return false, err
+	}
+	if _, err := c.site(d.Site); err != nil {
+		return false, err
+	}
+	next := Verification{Account: d.Account, Site: d.Site}
+	if old := verificationTable.get(c.Txn, verificationTable.key(&next)); old != nil {
+		next = *old
+	}
+	failure := next.Errors[d.Kind]
+	next.Errors = maps.Clone(next.Errors)
+	if d.Error != "" {
+		if next.Errors == nil {
+			next.Errors = map[VerificationKind]Failure{}
+		}
+		next.Errors[d.Kind] = Failure{Error: Shorten(d.Error), At: c.at, Count: failure.Count + 1}
+	} else {
+		delete(next.Errors, d.Kind)
+	}
+	if len(next.Errors) == 0 {
+		next.Errors = nil // one form for one meaning
+	}
+	if err := next.succeed(c, d); err != nil {
+		return false, err
+	}
+	verificationTable.put(c.Txn, &next)
+	return true, nil
+}
+
+// succeed notes what was found to be good. Whatever the kind, what is not known is refused.
+func (v *Verification) succeed(c *change, d VerificationRecordData) error {
+	good := d.Error == ""
+	switch d.Kind {
+	case Scrubbed:
+		if good {
+			v.Scrubbed = c.at
+		}
+	case Checked:
+		if d.Parts < 1 || d.Part < 1 || d.Part > d.Parts {
+			return refuse(ErrInvalid, "part %d of %d of the data of account %s: parts are counted from 1", d.Part, d.Parts, d.Account)
+		}
+		if good {
+			v.readPart(c, d.Part, d.Parts)
+		}
+	case Proven:
+		s := snapshotTable.get(c.Txn, string(d.Snapshot))
+		if s == nil || s.Account != d.Account {
+			return refuse(ErrNotFound, "account %s has no snapshot %s", d.Account, d.Snapshot.Short())
+		}
+		if good {
+			v.Proven, v.Snapshot = c.at, d.Snapshot
+		}
+	default:
+		return refuse(ErrInvalid, "there is no verification %q", d.Kind)
+	}
+	return nil
+}
+
+// readPart counts a part only when it follows the one before it: all data is read when every part was, in one round.
+func (v *Verification) readPart(c *change, part, parts int) {
+	v.Checked = c.at
+	switch {
+	case part == 1:
+		v.Part, v.Parts, v.Began = 1, parts, c.at
+	case parts == v.Parts && part == v.Part+1:
+		v.Part = part
+	default:
+		return
+	}
+	if v.Part == v.Parts {
+		v.ReadSince = v.Began
+		v.Part = 0
+	}
+}
+
+func applyPauseSet(c *change, d PauseSetData) (bool, error) {
+	p := d.Pause
+	var err error
+	switch p.Kind {
+	case PauseAccount:
+		_, err = c.account(AccountName(p.Name))
+	case PauseServer:
+		_, err = c.server(ServerName(p.Name))
+	case PauseSite:
+		_, err = c.site(SiteName(p.Name))
+	default:
+		err = refuse(ErrInvalid, "there is no pause of a %q: an account, a server or a site can be paused", p.Kind)
+	}
+	if err != nil {
+		return false, err
+	}
+	p.By, p.Since, p.Reason = c.by, c.at, Shorten(p.Reason)
+	if old := pauseTable.get(c.Txn, pauseTable.key(&p)); old != nil {
+		if old.Reason == p.Reason {
+			return false, nil
+		}
+		p.Since = old.Since
+	}
+	pauseTable.put(c.Txn, &p)
+	return true, nil
+}
+
+func applyPauseClear(c *change, d PauseClearData) (bool, error) {
+	old := pauseTable.get(c.Txn, pauseTable.key(&Pause{Kind: d.Kind, Name: d.Name}))
+	if old == nil {
+		return false, refuse(ErrNotFound, "%s %s is not paused", d.Kind, d.Name)
+	}
+	pauseTable.drop(c.Txn, old)
+	return true, nil
+}
