@@ -29,9 +29,9 @@
 //	digests are compared every 256 entries                TestT7_DivergedState_QuarantinesItself
 //	a quarantine outlives the process                     TestT7_DivergedState_QuarantinesItself
 //	a full disk is told in a sentence                     TestT12_DiskFull
-
-// commands wait for the oldest member                   TestUpgrade_NewCommandsWaitForTheOldestMember
-// new members get a vote, changes outlive a leader      TestMembership_ChangesUnderFaults
-// no removal that loses the quorum                      TestMembership_RemovalThatLosesTheQuorumIsRefused
-// wrong and stepping clocks raise an alarm              TestClocks_WrongOnesBreakNothing
+//	commands wait for the oldest member                   TestUpgrade_NewCommandsWaitForTheOldestMember
+//	entries of several commands wait for it, too          raftstore: TestStore_Bundles
+//	new members get a vote, changes outlive a leader      TestMembership_ChangesUnderFaults
+//	no removal that loses the quorum                      TestMembership_RemovalThatLosesTheQuorumIsRefused
+//	wrong and stepping clocks raise an alarm              TestClocks_WrongOnesBreakNothing
 package raftstoretest
