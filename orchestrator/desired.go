@@ -154,12 +154,26 @@ func gatewayView(v *state.View, site state.SiteName) wire.GatewayView {
 			}
 			view.Grants = append(view.Grants, wire.Grant{
 				Account: a.Account, Server: a.Server, Token: a.Token,
-				Write: repo.Home.Site == site && !a.Stop && !held(v),
+				Write: repo.Home.Site == site && !a.Stop && !held(v), Daily: dailyLimit(v.Account(a.Account)),
 			})
 		}
 	}
 	view.Revision = revision(view)
 	return view
+}
+
+// Of its disk an account can store so many times as much in a day, and a little for what is not on its disk.
+const (
+	dailyDisks = 3
+	dailyRest  = 1 << 30
+)
+
+// dailyLimit is what an account's server can store in a day: more than any backup needs, and too little to fill a store with.
+func dailyLimit(a *state.Account) int64 {
+	if a == nil || a.Plan.Disk <= 0 {
+		return 0
+	}
+	return dailyDisks*a.Plan.Disk + dailyRest
 }
 
 // workerDesired is what a site lacks: repositories to create, and snapshots that other sites hold.

@@ -75,6 +75,9 @@ func TestGatewayView(t *testing.T) {
 	if len(before) != 1 || !before[0].Write {
 		t.Fatalf("got %+v, want the home's server to write", before)
 	}
+	if got, want := before[0].Daily, 3*p.view().Account("a").Plan.Disk+1<<30; got != want {
+		t.Errorf("got %d bytes a day, want %d", got, want)
+	}
 	if got := gatewayView(p.view(), "par2").Grants; len(got) != 0 {
 		t.Errorf("got %+v at par2, want nobody there", got)
 	}

@@ -91,7 +91,7 @@ func followGrants(ctx context.Context, leader *api.Client, door *gateway.Gateway
 		}
 		grants := make([]gateway.Grant, 0, len(view.Grants))
 		for _, g := range view.Grants {
-			grants = append(grants, gateway.Grant{Account: string(g.Account), Server: string(g.Server), Token: g.Token.String(), Write: g.Write})
+			grants = append(grants, gateway.Grant{Account: string(g.Account), Server: string(g.Server), Token: g.Token.String(), Write: g.Write, Daily: g.Daily})
 		}
 		credentials.SetRevocations(view.Revoked) // before anybody is let in by the grants
 		door.SetView(gateway.View{Grants: grants, At: sent})

@@ -139,6 +139,7 @@ type Grant struct {
 	Server  state.ServerName  `json:"server"`
 	Token   state.Token       `json:"token"`
 	Write   bool              `json:"write"` // this site is the repository's home, and the assignment neither stopped nor fenced
+	Daily   int64             `json:"daily"` // bytes that it may store in 24 hours; zero: any
 }
 
 // WorkerReport is what a worker tells: POST /v1/worker/sync.

@@ -34,12 +34,15 @@ type Gateway struct {
 	HoldFor   time.Duration // how long a request is held while the store does not answer: 20 s
 	BodyIdle  time.Duration // how long a client may send nothing in the middle of an object: 1 min
 	MaxObject int64         // bytes: 512 MiB (restic's largest pack is 128 MiB and one blob)
+	AtOnce    int           // requests under way to the store: 256; others wait as long as HoldFor
 
 	// Uptime is a clock that never jumps and does not stop while the machine sleeps.
 	Uptime func() time.Duration
 
-	views views
-	kept  claims
+	views      views
+	kept       claims
+	allowances allowances
+	slots      slots
 }
 
 // refusal is an answer that is not a success. Its reason is for people; restic looks at the status: it takes 401, 403,
@@ -103,6 +106,11 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) error {
 	if no := g.admit(r.Context(), server, t, n); no != nil {
 		return no
 	}
+	leave, err := g.enter(r.Context())
+	if err != nil {
+		return err
+	}
+	defer leave()
 	switch {
 	case n == toWrite:
 		return g.save(w, r, server, t)

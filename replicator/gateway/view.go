@@ -17,6 +17,7 @@ type Grant struct {
 	Server  string
 	Token   string // INCARNATION.GENERATION
 	Write   bool   // false: it may only read
+	Daily   int64  // bytes that it may store in 24 hours; zero: any
 }
 
 // View is who may do what. It is whole: a grant that is not in it is gone.
@@ -32,6 +33,7 @@ type views struct {
 	mu      sync.Mutex
 	known   bool
 	write   map[grantKey]bool
+	daily   map[grantKey]int64
 	asked   time.Time
 	at      time.Duration // the same moment on the uptime clock, or a little before
 	changed chan struct{} // closed by the next set; nil until somebody waits
@@ -50,10 +52,11 @@ func uptime() time.Duration {
 // SetView replaces the view. One that was asked for before the present one is ignored: answers may overtake another.
 func (g *Gateway) SetView(v View) {
 	at := g.uptime() - max(0, time.Since(v.At))
-	write := make(map[grantKey]bool, len(v.Grants))
+	write, daily := make(map[grantKey]bool, len(v.Grants)), make(map[grantKey]int64, len(v.Grants))
 	for _, x := range v.Grants {
 		k := grantKey{x.Account, x.Server, x.Token}
 		write[k] = write[k] || x.Write
+		daily[k] = x.Daily
 	}
 	s := &g.views
 	s.mu.Lock()
@@ -61,11 +64,18 @@ func (g *Gateway) SetView(v View) {
 	if s.known && v.At.Before(s.asked) {
 		return
 	}
-	s.known, s.asked, s.at, s.write = true, v.At, at, write
+	s.known, s.asked, s.at, s.write, s.daily = true, v.At, at, write, daily
 	if s.changed != nil {
 		close(s.changed)
 		s.changed = nil
 	}
+}
+
+// limit is how much may be stored under a grant in a day.
+func (s *views) limit(server string, t target) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.daily[grantKey{t.account, server, t.token}]
 }
 
 // need is what a request wants to do.

@@ -51,7 +51,7 @@ func (g *Gateway) save(w http.ResponseWriter, r *http.Request, server string, t 
 	case err == nil:
 		err = g.again(ctx, t, there, body)
 	case errors.Is(err, ErrNotFound):
-		err = g.put(ctx, t, size, body)
+		err = g.add(ctx, server, t, size, body)
 	}
 	if cause := body.failure(); cause != nil {
 		err = cause // the store only saw its body break off
@@ -66,6 +66,19 @@ func (g *Gateway) save(w http.ResponseWriter, r *http.Request, server string, t 
 		}
 	} else {
 		g.log().Debug("stored", "key", t.key(), "size", size, "server", server)
+	}
+	return nil
+}
+
+// add stores an object that is not there yet, if the account may store so much today.
+func (g *Gateway) add(ctx context.Context, server string, t target, size int64, body *verified) error {
+	giveBack, err := g.allowances.take(t.account, size, g.views.limit(server, t), g.uptime())
+	if err != nil {
+		return err
+	}
+	if err := g.put(ctx, t, size, body); err != nil {
+		giveBack()
+		return err
 	}
 	return nil
 }
