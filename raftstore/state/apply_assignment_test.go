@@ -63,7 +63,7 @@ func TestAssign_Refused(t *testing.T) {
 	n.refused(ErrNotFound, `no account "nobody"`, Assign, AssignData{Account: "nobody", Server: "par1-s1"})
 	n.refused(ErrNotFound, `no server "par9"`, Assign, AssignData{Account: "static", Server: "par9"})
 	n.refused(ErrConflict, "has no assignment yet", Assign, AssignData{Account: "static", Server: "par1-s1", Previous: token})
-	n.refused(ErrInvalid, "is of account guestbook, not of static", Assign,
+	n.refused(ErrNotFound, "account static has no snapshot aaaaaaaa", Assign,
 		AssignData{Account: "static", Server: "par1-s1", Restore: &RestorePoint{Snapshot: id, Site: "par1"}})
 	n.must(AssignmentFenced, AssignmentFencedData{Account: "guestbook", Token: token, Method: ConfirmedDown, By: "ada"})
 	n.refused(ErrConflict, "site par2 holds no copy of snapshot aaaaaaaa", Assign,

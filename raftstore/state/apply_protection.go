@@ -9,11 +9,15 @@ func applySnapshotsForget(c *change, d SnapshotsForgetData) (bool, error) {
 	if err := c.presentHome(d.Account, d.Home); err != nil {
 		return false, err
 	}
+	known := map[SnapshotID]*Snapshot{}
+	for _, s := range snapshotsOf(c.Txn, d.Account) {
+		known[s.ID] = s
+	}
 	marked := map[SnapshotID]*Snapshot{}
 	for _, id := range d.Snapshots {
-		s := snapshotTable.get(c.Txn, string(id))
+		s := known[id]
 		switch {
-		case s == nil || s.Account != d.Account:
+		case s == nil:
 			return false, refuse(ErrNotFound, "account %s has no snapshot %s", d.Account, id.Short())
 		case s.ForgetAt.IsZero():
 			marked[id] = s
@@ -25,11 +29,13 @@ func applySnapshotsForget(c *change, d SnapshotsForgetData) (bool, error) {
 	if err := c.checkUnread(d.Account, marked); err != nil {
 		return false, err
 	}
+	var next []*Snapshot
 	for _, id := range slices.Sorted(maps.Keys(marked)) {
-		next := *marked[id]
-		next.ForgetAt = c.at
-		snapshotTable.put(c.Txn, &next)
+		s := *marked[id]
+		s.ForgetAt = c.at
+		next = append(next, &s)
 	}
+	c.putSnapshots(d.Account, next...)
 	return len(marked) > 0, nil
 }
 
@@ -54,7 +60,7 @@ func (c *change) checkNewestStay(account AccountName, home Home, marked map[Snap
 			sites = append(sites, p.Replicas...)
 		}
 	}
-	all := snapshotTable.prefixed(c.Txn, "account", string(account)) // newest first
+	all := snapshotsOf(c.Txn, account) // newest first
 	for _, site := range sites {
 		for _, s := range all {
 			if _, there := s.At(site); !there || !s.ForgetAt.IsZero() {
@@ -122,11 +128,13 @@ func applyMaintenanceRecord(c *change, d MaintenanceRecordData) (bool, error) {
 	default:
 		next.Failures = 1
 	}
-	for _, id := range d.Forgotten { // what is gone is gone, also when the rest did not work
-		if s := snapshotTable.get(c.Txn, string(id)); s != nil && s.Account == d.Account && !s.ForgetAt.IsZero() {
-			snapshotTable.drop(c.Txn, s)
+	var gone []*Snapshot
+	for _, s := range snapshotsOf(c.Txn, d.Account) { // what is gone is gone, also when the rest did not work
+		if !s.ForgetAt.IsZero() && slices.Contains(d.Forgotten, s.ID) {
+			gone = append(gone, s)
 		}
 	}
+	c.dropSnapshots(d.Account, gone...)
 	maintenanceTable.put(c.Txn, next)
 	return true, nil
 }
@@ -178,8 +186,7 @@ func (v *Verification) succeed(c *change, d VerificationRecordData) error {
 			v.readPart(c, d.Part, d.Parts)
 		}
 	case Proven:
-		s := snapshotTable.get(c.Txn, string(d.Snapshot))
-		if s == nil || s.Account != d.Account {
+		if snapshotOf(c.Txn, d.Account, d.Snapshot) == nil {
 			return refuse(ErrNotFound, "account %s has no snapshot %s", d.Account, d.Snapshot.Short())
 		}
 		if good {

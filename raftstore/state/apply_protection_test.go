@@ -36,7 +36,7 @@ func TestSnapshotsForget(t *testing.T) {
 	old := forget("a")
 	old.Home.Epoch++
 	n.refused(ErrConflict, "has its home at", SnapshotsForget, old)
-	if s := n.view().Snapshot(snapshotID("a")); !s.ForgetAt.IsZero() {
+	if s := n.view().Snapshot("guestbook", snapshotID("a")); !s.ForgetAt.IsZero() {
 		t.Error("an agent has marked its own snapshot as one to forget")
 	}
 
@@ -65,10 +65,10 @@ func TestSnapshotsForget(t *testing.T) {
 	}
 	n.must(MaintenanceRecord, record)
 	v := n.view()
-	if v.Snapshot(snapshotID("a")) != nil {
+	if v.Snapshot("guestbook", snapshotID("a")) != nil {
 		t.Error("a is in the catalogue after it was forgotten")
 	}
-	if v.Snapshot(snapshotID("b")) == nil {
+	if v.Snapshot("guestbook", snapshotID("b")) == nil {
 		t.Error("b left the catalogue, and was never marked")
 	}
 	if m := v.Maintenance("guestbook"); m.Failures != 0 || m.Done.IsZero() || m.Error != "" || m.Objects != 7 {

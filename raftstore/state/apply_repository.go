@@ -63,9 +63,7 @@ func applyReplicationRecord(c *change, d ReplicationRecordData) (bool, error) {
 		Objects: d.Objects, Bytes: d.Bytes, Error: d.Error,
 	}
 	if d.Error == "" {
-		for _, id := range d.Snapshots {
-			c.markCopied(d.Account, id, d.To)
-		}
+		c.markCopied(d.Account, d.Snapshots, d.To)
 	} else {
 		next.Failures = 1
 		if old := replicationTable.get(c.Txn, replicationTable.key(next)); old != nil {
@@ -76,16 +74,17 @@ func applyReplicationRecord(c *change, d ReplicationRecordData) (bool, error) {
 	return true, nil
 }
 
-// markCopied notes that a site holds a snapshot. The time of its first copy there stays.
-func (c *change) markCopied(account AccountName, id SnapshotID, site SiteName) {
-	old := snapshotTable.get(c.Txn, string(id))
-	if old == nil || old.Account != account {
-		return // forged, or made by a backup whose end was never recorded
+// markCopied notes that a site holds snapshots. The time of the first copy there stays. An id that is not known is forged,
+// or was made by a backup whose end was never recorded.
+func (c *change) markCopied(account AccountName, ids []SnapshotID, site SiteName) {
+	var marked []*Snapshot
+	for _, old := range snapshotsOf(c.Txn, account) {
+		if _, there := old.At(site); there || !slices.Contains(ids, old.ID) {
+			continue
+		}
+		next := *old
+		next.Sites = append(slices.Clone(old.Sites), Copy{Site: site, CopiedAt: c.at})
+		marked = append(marked, &next)
 	}
-	if _, ok := old.At(site); ok {
-		return
-	}
-	next := *old
-	next.Sites = append(slices.Clone(old.Sites), Copy{Site: site, CopiedAt: c.at})
-	snapshotTable.put(c.Txn, &next)
+	c.putSnapshots(account, marked...)
 }

@@ -113,14 +113,18 @@ func (c *change) recordSnapshot(t *Task, made *Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if old := snapshotTable.get(c.Txn, string(s.ID)); old != nil {
+	old := snapshotOf(c.Txn, t.Account, s.ID)
+	if old == nil {
+		old = snapshotTable.get(c.Txn, string(s.ID)) // another account's: there, ids are keys
+	}
+	if old != nil {
 		return refuse(ErrConflict, "snapshot %s is known already: server %s made it of account %s", s.ID.Short(), old.Server, old.Account)
 	}
 	s.Account, s.Server, s.Token = t.Account, t.Server, t.Token
 	s.Start = between(s.Start, t.Created, c.at)
 	s.Finished = between(s.Finished, s.Start, c.at)
 	s.Sites, s.ForgetAt = []Copy{{Site: server.Site, CopiedAt: c.at}}, time.Time{}
-	snapshotTable.put(c.Txn, &s)
+	c.putSnapshots(t.Account, &s)
 	return nil
 }
 

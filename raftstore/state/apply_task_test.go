@@ -53,7 +53,7 @@ func TestTaskFinish_Backup(t *testing.T) {
 		ID: id, Account: "guestbook", Start: now.Add(-time.Second), Finished: now.Add(-time.Second), Server: "par1-s1", Token: token, View: "btrfs",
 		Sites: []Copy{{Site: "par1", CopiedAt: now}},
 	}
-	if diff := cmp.Diff(want, v.Snapshot(id)); diff != "" {
+	if diff := cmp.Diff(want, v.Snapshot("guestbook", id)); diff != "" {
 		t.Errorf("snapshot (-want +got):\n%s", diff)
 	}
 	if b := v.BackupStatus("guestbook"); b.Snapshot != id || b.Error != "" || b.Failures != 0 || !b.Due.Equal(epoch) {
@@ -141,7 +141,7 @@ func TestTaskFinish_KnownSnapshotIsNoCopy(t *testing.T) {
 	token = n.must(Assign, AssignData{Account: "guestbook", Server: "par1-s1", Previous: token, Restore: &RestorePoint{Snapshot: id, Site: "par1"}}).Token
 	n.must(TaskCreate, TaskCreateData{Task: Task{ID: "b3", Kind: TaskBackup, Account: "guestbook", Token: token}})
 	n.must(TaskFinish, TaskFinishData{Task: "b3", Snapshot: &Snapshot{ID: other}})
-	if s := n.view().Snapshot(other); len(s.Sites) != 1 || s.Sites[0].Site != "par2" {
+	if s := n.view().Snapshot("guestbook", other); len(s.Sites) != 1 || s.Sites[0].Site != "par2" {
 		t.Errorf("got copies %+v, want the one at par2", s.Sites)
 	}
 }
@@ -217,7 +217,7 @@ func TestReplicationRecord(t *testing.T) {
 	broken.Error = "object data/ab: hash differs"
 	n.must(ReplicationRecord, broken)
 	n.must(ReplicationRecord, broken)
-	if _, ok := n.view().Snapshot(id).At("par2"); ok {
+	if _, ok := n.view().Snapshot("guestbook", id).At("par2"); ok {
 		t.Error("a pass that was not complete made a copy")
 	}
 	if r := n.view().Replication("guestbook", "par2"); r.Failures != 2 || r.Error == "" {
@@ -225,7 +225,7 @@ func TestReplicationRecord(t *testing.T) {
 	}
 	before := n.view()
 	n.must(ReplicationRecord, record)
-	first, ok := n.view().Snapshot(id).At("par2")
+	first, ok := n.view().Snapshot("guestbook", id).At("par2")
 	if !ok {
 		t.Fatal("a complete pass made no copy")
 	}
@@ -233,13 +233,13 @@ func TestReplicationRecord(t *testing.T) {
 		t.Errorf("got %+v, want no failures", r)
 	}
 	n.must(ReplicationRecord, record)
-	if again, _ := n.view().Snapshot(id).At("par2"); !again.CopiedAt.Equal(first.CopiedAt) {
+	if again, _ := n.view().Snapshot("guestbook", id).At("par2"); !again.CopiedAt.Equal(first.CopiedAt) {
 		t.Error("the time of the first copy moved")
 	}
-	if got := len(before.Snapshot(id).Sites); got != 1 {
+	if got := len(before.Snapshot("guestbook", id).Sites); got != 1 {
 		t.Errorf("an older view has %d copies now, want 1", got)
 	}
-	if n.view().Snapshot(snapshotID("f")) != nil {
+	if n.view().Snapshot("guestbook", snapshotID("f")) != nil {
 		t.Error("a pass put a snapshot into the catalogue")
 	}
 }

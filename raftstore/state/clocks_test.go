@@ -18,7 +18,7 @@ func TestTaskFinish_SnapshotTimesAreWithinTheTask(t *testing.T) {
 			created := n.view().Task("b2").Created
 			n.must(TaskFinish, TaskFinishData{Task: "b2", Snapshot: &Snapshot{ID: snapshotID("b"), Start: clock, Finished: clock.Add(-time.Hour)}})
 			recorded := epoch.Add(time.Duration(n.index) * time.Second)
-			s := n.view().Snapshot(snapshotID("b"))
+			s := n.view().Snapshot("guestbook", snapshotID("b"))
 			if s.Start.Before(created) || s.Finished.Before(s.Start) || s.Finished.After(recorded) {
 				t.Errorf("got %s to %s, want it within %s to %s", s.Start, s.Finished, created, recorded)
 			}
@@ -72,7 +72,7 @@ func TestTaskFinish_SlotInTheFutureIsNotServed(t *testing.T) {
 	n.must(TaskCreate, ahead)
 	n.must(TaskFinish, TaskFinishData{Task: "b3", Snapshot: &Snapshot{ID: snapshotID("a"), Start: epoch.Add(time.Hour)}})
 	now = epoch.Add(time.Duration(n.index) * time.Second)
-	b, s := n.view().BackupStatus("guestbook"), n.view().Snapshot(snapshotID("a"))
+	b, s := n.view().BackupStatus("guestbook"), n.view().Snapshot("guestbook", snapshotID("a"))
 	if b.Due.After(now) || b.Started.After(now) || s.Start.After(now) || s.Finished.After(now) {
 		t.Errorf("got %+v and %+v, want nothing after %s", b, s, now)
 	}

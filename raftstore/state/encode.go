@@ -117,13 +117,7 @@ func (r *Repository) appendJSON(b []byte) []byte {
 	b = appendText(append(b, `{"account":`...), string(r.Account))
 	b = appendText(append(b, `,"home":{"site":`...), string(r.Home.Site))
 	b = strconv.AppendUint(append(b, `,"epoch":`...), r.Home.Epoch, 10)
-	b = append(b, `},"sealed_password":`...)
-	if r.SealedPassword == nil {
-		b = append(b, "null"...)
-	} else {
-		b = base64.StdEncoding.AppendEncode(append(b, '"'), r.SealedPassword)
-		b = append(b, '"')
-	}
+	b = appendBytes(append(b, `},"sealed_password":`...), r.SealedPassword)
 	if !r.InitialisedAt.IsZero() {
 		b = appendTime(append(b, `,"initialised_at":`...), r.InitialisedAt)
 	}
@@ -162,6 +156,28 @@ func appendFailures(b []byte, message string, failures int) []byte {
 		b = strconv.AppendInt(append(b, `,"failures":`...), int64(failures), 10)
 	}
 	return b
+}
+
+func appendBytes(b, data []byte) []byte {
+	if data == nil {
+		return append(b, "null"...)
+	}
+	b = base64.StdEncoding.AppendEncode(append(b, '"'), data)
+	return append(b, '"')
+}
+
+func appendTexts(b []byte, list []string) []byte {
+	if list == nil {
+		return append(b, "null"...)
+	}
+	b = append(b, '[')
+	for i, text := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendText(b, text)
+	}
+	return append(b, ']')
 }
 
 func appendToken(b []byte, t Token) []byte {

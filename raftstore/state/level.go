@@ -10,6 +10,9 @@ const Level = 3
 // LevelBundles is the first level at which an entry of the log may hold several commands.
 const LevelBundles = 3
 
+// LevelCatalogues is the level at which the snapshots of an account are packed into one row.
+const LevelCatalogues = 3
+
 // firstLevel is that of a state which says none.
 const firstLevel = 1
 
@@ -95,5 +98,8 @@ func applyClusterLevel(c *change, d ClusterLevelData) (bool, error) {
 	next := *old
 	next.Level = d.Level
 	clusterTable.put(c.Txn, &next)
+	if packs(c.Txn) {
+		c.packAll()
+	}
 	return true, nil
 }

@@ -43,6 +43,7 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 	payloads := map[Name]func() any{
 		ClusterInit:    func() any { return ClusterInitData{UUID: "7d1f", Incarnation: 1, Level: 2} },
 		InventoryApply: func() any { return anyInventory(t) },
+		ClusterLevel:   func() any { return ClusterLevelData{Level: rapid.IntRange(2, Level).Draw(t, "level")} },
 		ServerSeen: func() any {
 			return ServerSeenData{Server: server, Status: rapid.SampledFrom([]Status{Up, Unknown, Down}).Draw(t, "status"), LastContact: epoch}
 		},

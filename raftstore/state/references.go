@@ -72,12 +72,9 @@ func (c *change) account(n AccountName) (*Account, error) {
 
 // restorePoint checks that an account's restore reads a snapshot of its own, at a site that holds it.
 func (c *change) restorePoint(account AccountName, p *RestorePoint) error {
-	s := snapshotTable.get(c.Txn, string(p.Snapshot))
+	s := snapshotOf(c.Txn, account, p.Snapshot)
 	if s == nil {
-		return refuse(ErrNotFound, "there is no snapshot %s", p.Snapshot.Short())
-	}
-	if s.Account != account {
-		return refuse(ErrInvalid, "snapshot %s is of account %s, not of %s", p.Snapshot.Short(), s.Account, account)
+		return refuse(ErrNotFound, "account %s has no snapshot %s", account, p.Snapshot.Short())
 	}
 	if !s.ForgetAt.IsZero() {
 		return refuse(ErrConflict, "snapshot %s of account %s is being deleted: its time was over", p.Snapshot.Short(), account)

@@ -69,6 +69,7 @@ var (
 		name: "certificates", key: func(r *Certificate) string { return r.Serial },
 		by: []index[Certificate]{{"holder", func(r *Certificate) []string { return []string{compound(r.Role, r.Holder)} }}},
 	}
+	catalogueTable    = table[catalogue]{name: "catalogues", key: func(r *catalogue) string { return string(r.Account) }}
 	maintenanceTable  = table[Maintenance]{name: "maintenance", key: func(r *Maintenance) string { return string(r.Account) }}
 	verificationTable = table[Verification]{
 		name: "verifications", key: func(r *Verification) string { return compound(string(r.Account), string(r.Site)) },
@@ -116,7 +117,7 @@ func allTables() []storedTable {
 		assignmentTable, repositoryTable, snapshotTable, replicationTable, backupStatusTable, taskTable, runTable, tokenTable,
 		appliedTable, runAccountTable,
 		memberTable, auditTable, issuerTable, enrolmentTable, certificateTable, revocationTable, keyTable,
-		maintenanceTable, verificationTable, pauseTable,
+		maintenanceTable, verificationTable, pauseTable, catalogueTable,
 	}
 }
 

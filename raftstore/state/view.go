@@ -62,11 +62,11 @@ func (v *View) Repository(a AccountName) *Repository { return repositoryTable.ge
 // Repositories are sorted by account.
 func (v *View) Repositories() []*Repository { return repositoryTable.list(v.txn) }
 
-func (v *View) Snapshot(id SnapshotID) *Snapshot { return snapshotTable.get(v.txn, string(id)) }
+func (v *View) Snapshot(a AccountName, id SnapshotID) *Snapshot { return snapshotOf(v.txn, a, id) }
 
 // Snapshots of an account, newest first.
 func (v *View) Snapshots(a AccountName) []*Snapshot {
-	return snapshotTable.prefixed(v.txn, "account", string(a))
+	return snapshotsOf(v.txn, a)
 }
 
 func (v *View) Replication(a AccountName, to SiteName) *Replication {
