@@ -4,5 +4,6 @@
 // prove each object from end to end, and a copy is restorable at every moment when it lists in read order (snapshots,
 // index, data), writes in write order (keys, config, data, index, snapshots) and copies only what it listed.
 //
-// Nothing here deletes anything of a repository, and locks are never copied.
+// Nothing here deletes an object of a repository: Move puts one elsewhere in the same bucket, verified, and Discard takes
+// only what is none. Locks are never copied.
 package replicator

@@ -39,6 +39,9 @@ type Options struct {
 	Workers int     // objects in flight; 4 when zero
 	Budget  *Budget // shared by the passes of a process; nil: no bound but the workers
 	Logger  *slog.Logger
+	// Skip is asked once in a pass, with the ids of the source's snapshots as they were listed, which of its objects
+	// (snapshots/ID, index/NAME, data/XX/NAME) are not to be copied. Nil: none.
+	Skip func(listed []string) map[string]bool
 }
 
 // Report is what a pass found and did.
@@ -249,6 +252,7 @@ func (p *pass) list(ctx context.Context) (l listing, err error) {
 		return l, fmt.Errorf("list %s/%s: %d keys, %d snapshots, %d index files and %d packs are no whole repository",
 			p.src, p.prefix, len(l.keys), len(l.snapshots), len(l.index), len(l.data))
 	}
+	p.skip(&l)
 	there, err := p.dst.List(ctx, p.prefix)
 	if err != nil {
 		return l, err
@@ -258,6 +262,21 @@ func (p *pass) list(ctx context.Context) (l listing, err error) {
 		p.there[o.Key] = o
 	}
 	return l, nil
+}
+
+// skip takes out of a listing what is not to be copied.
+func (p *pass) skip(l *listing) {
+	if p.Skip == nil {
+		return
+	}
+	listed := make([]string, len(l.snapshots))
+	for n, s := range l.snapshots {
+		listed[n] = strings.TrimPrefix(s.Key, p.prefix+string(snapshots)+"/")
+	}
+	over := p.Skip(listed)
+	for _, list := range []*[]item{&l.snapshots, &l.index, &l.data, &l.keys} {
+		*list = slices.DeleteFunc(*list, func(i item) bool { return over[strings.TrimPrefix(i.Key, p.prefix)] })
+	}
 }
 
 func (p *pass) listClass(ctx context.Context, c class) ([]item, error) {

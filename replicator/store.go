@@ -43,6 +43,8 @@ type Object struct {
 	Key  string
 	Size int64
 	ETag string // without quotes; the MD5 of the content on most stores, anything on others
+
+	Modified time.Time // by the store's clock
 }
 
 // Store is one bucket of an S3 store. It is safe for concurrent use.
@@ -139,7 +141,7 @@ func (s *Store) List(ctx context.Context, prefix string) ([]Object, error) {
 			return nil, fmt.Errorf("list %s/%s: the store named %q twice", s, prefix, o.Key)
 		}
 		seen[o.Key] = struct{}{}
-		list = append(list, Object{Key: o.Key, Size: o.Size, ETag: o.ETag})
+		list = append(list, Object{Key: o.Key, Size: o.Size, ETag: o.ETag, Modified: o.LastModified})
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("list %s/%s: %w", s, prefix, context.Cause(ctx))
@@ -153,7 +155,7 @@ func (s *Store) Stat(ctx context.Context, key string) (Object, error) {
 	if err != nil {
 		return Object{}, s.failed("look for", key, err)
 	}
-	return Object{Key: key, Size: info.Size, ETag: info.ETag}, nil
+	return Object{Key: key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified}, nil
 }
 
 // Get reads a whole object into memory. It has to have the given size.

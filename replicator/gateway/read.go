@@ -28,6 +28,11 @@ func (g *Gateway) list(w http.ResponseWriter, r *http.Request, t target) error {
 	if err != nil {
 		return err
 	}
+	return g.answer(w, r, t, found)
+}
+
+// answer sends a folder's listing.
+func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, t target, found []Object) error {
 	type entry struct {
 		Name string `json:"name"`
 		Size int64  `json:"size"`

@@ -45,5 +45,6 @@ type Object struct {
 
 // final reports whether trying again cannot help.
 func final(err error) bool {
-	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrRange) || errors.Is(err, ErrDenied) || errors.Is(err, ErrFull)
+	var no *refusal
+	return errors.As(err, &no) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrRange) || errors.Is(err, ErrDenied) || errors.Is(err, ErrFull)
 }

@@ -180,17 +180,28 @@ func (r *Runner) Restore(ctx context.Context, repo Repository, o RestoreOptions)
 	return sum, err
 }
 
+// MostParts is into how many parts the data of a repository can be divided for checks.
+const MostParts = 256
+
 // CheckOptions say how deep a check goes.
 type CheckOptions struct {
 	ReadData bool // each pack is read and decrypted
-	NoLock   bool
+	// Of Parts that all packs are divided into by their names, only the packs of Part (from 1) are read. Parts is at most 256.
+	Part, Parts int
+	NoLock      bool
 }
 
 // Check looks for damage. Only the exit code is trusted: for missing packs the summary names none.
 func (r *Runner) Check(ctx context.Context, repo Repository, o CheckOptions) error {
 	var args []string
-	if o.ReadData {
+	switch {
+	case o.ReadData:
 		args = append(args, "--read-data")
+	case o.Parts != 0:
+		if o.Part < 1 || o.Part > o.Parts || o.Parts > MostParts {
+			return fmt.Errorf("restic check: part %d of %d: parts are counted from 1, to %d at most", o.Part, o.Parts, MostParts)
+		}
+		args = append(args, fmt.Sprintf("--read-data-subset=%d/%d", o.Part, o.Parts))
 	}
 	if o.NoLock {
 		args = append(args, "--no-lock")

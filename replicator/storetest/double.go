@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
+	"html"
 	"io"
 	"maps"
 	"net/http"
@@ -245,6 +246,10 @@ func (d *Double) get(w http.ResponseWriter, key string, fault Fault) {
 
 // put checks the hash as a good store does. fault.Change makes it a bad one, which keeps something else.
 func (d *Double) put(w http.ResponseWriter, r *http.Request, key string, fault Fault) {
+	if from := r.Header.Get("X-Amz-Copy-Source"); from != "" {
+		d.copy(w, strings.TrimPrefix(from, d.Bucket+"/"), key, fault)
+		return
+	}
 	content, err := io.ReadAll(r.Body)
 	if err != nil || int64(len(content)) != r.ContentLength {
 		answerError(w, http.StatusBadRequest, "IncompleteBody")
@@ -264,6 +269,26 @@ func (d *Double) put(w http.ResponseWriter, r *http.Request, key string, fault F
 	d.mu.Unlock()
 	w.Header().Set("ETag", d.etag(key, content))
 	w.WriteHeader(http.StatusOK)
+}
+
+// copy is a write whose content the store has already.
+func (d *Double) copy(w http.ResponseWriter, from, to string, fault Fault) {
+	d.mu.Lock()
+	content, ok := d.objects[from]
+	if ok && fault.Change != nil {
+		content = fault.Change(slices.Clone(content))
+	}
+	if ok {
+		d.objects[to] = content
+		d.puts = append(d.puts, to)
+	}
+	d.mu.Unlock()
+	if !ok {
+		answerError(w, http.StatusNotFound, "NoSuchKey")
+		return
+	}
+	fmt.Fprintf(w, `<CopyObjectResult><ETag>%s</ETag><LastModified>2026-01-02T03:04:05.000Z</LastModified></CopyObjectResult>`,
+		html.EscapeString(d.etag(to, content)))
 }
 
 func (d *Double) etag(key string, content []byte) string {

@@ -1,0 +1,21 @@
+// Package maintenance takes out of a site's copy of a repository what is over, so that no good copy can be lost by it.
+//
+// At a repository's home Run has restic forget snapshots and prune, through a door (gateway.Local) that deletes nothing:
+// it moves each object into the site's trash. Then all that remains is read (restic check --read-data). Only when that
+// is good is the run complete: its mark is written, and a list of tombstones. In any other case everything is moved
+// back. A run without its mark is one that was broken off; whoever comes next moves it back.
+//
+// A replica has no key. It takes the home's lists (Follow) after a complete pass that began when they were there, and moves
+// into its own trash what they name and the home does not hold: provided that it holds no snapshot that the home lacks.
+//
+// The trash is emptied (Tend) after the site's grace, and not before all data was read with the key once after the
+// deletion.
+//
+// What lies where, in the site's bucket:
+//
+//	.trash/ACCOUNT/RUN/…                 objects, under their names below the repository
+//	.trash/ACCOUNT/RUN/complete.json     the run's mark: an Outcome
+//	.tombstones/ACCOUNT/EPOCH-RUN-SUM.json  a list, named by its SHA-256
+//	.marks/ACCOUNT/config.json           the config as it was first seen
+//	.marks/ACCOUNT/read.json             how far all data was read, by the checks of this site
+package maintenance

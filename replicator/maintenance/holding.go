@@ -1,0 +1,154 @@
+package maintenance
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"drp/replicator"
+)
+
+// order is how objects are taken away: what promises others goes before them. Back they come the other way round.
+var order = []string{"snapshots", "index", "data", "keys"}
+
+// classOf is the first part of a name below a repository.
+func classOf(name string) string {
+	class, _, _ := strings.Cut(name, "/")
+	return class
+}
+
+// holding is what a store lists of one repository, by name below it.
+type holding struct {
+	objects map[string]replicator.Object // without locks and what is strange
+	locks   []replicator.Object
+	config  bool
+}
+
+// hold lists a repository. It is complete or an error.
+func hold(ctx context.Context, s *replicator.Store, account string) (*holding, error) {
+	list, err := s.List(ctx, account+"/")
+	if err != nil {
+		return nil, err
+	}
+	h := &holding{objects: make(map[string]replicator.Object, len(list))}
+	for _, o := range list {
+		name := strings.TrimPrefix(o.Key, account+"/")
+		switch _, named := replicator.Named(name); {
+		case named:
+			h.objects[name] = o
+		case name == "config":
+			h.config = true
+		case classOf(name) == "locks":
+			h.locks = append(h.locks, o)
+		}
+	}
+	return h, nil
+}
+
+func (h *holding) has(name string) bool {
+	_, ok := h.objects[name]
+	return ok
+}
+
+func (h *holding) count(class string) (n int) {
+	for name := range h.objects {
+		if classOf(name) == class {
+			n++
+		}
+	}
+	return n
+}
+
+// snapshots are their ids.
+func (h *holding) snapshots() map[string]bool {
+	ids := make(map[string]bool)
+	for name := range h.objects {
+		if id, ok := strings.CutPrefix(name, "snapshots/"); ok {
+			ids[id] = true
+		}
+	}
+	return ids
+}
+
+// bytes is the size of all packs.
+func (h *holding) bytes() (sum int64) {
+	for name, o := range h.objects {
+		if classOf(name) == "data" {
+			sum += o.Size
+		}
+	}
+	return sum
+}
+
+// whole refuses what cannot be a whole repository: a listing may be wrong, a disk not mounted.
+func (h *holding) whole() error {
+	switch {
+	case !h.config:
+		return errors.New("it has no config")
+	case h.count("keys") == 0:
+		return errors.New("it has no key")
+	case h.count("snapshots") == 0:
+		return errors.New("it lists no snapshot")
+	case h.count("index") == 0 || h.count("data") == 0:
+		return errors.New("it has snapshots and no index or no data")
+	}
+	return nil
+}
+
+// staleLock is after how long without being renewed the owner of a lock is dead: restic renews it every 5 minutes.
+const staleLock = 30 * time.Minute
+
+// unlock removes locks whose owners are dead. The leader says that nothing runs for this account, by giving the job; a
+// younger lock says otherwise, and is believed.
+func (k *Keeper) unlock(ctx context.Context, h *holding) error {
+	for _, l := range h.locks {
+		if age := k.now().Sub(l.Modified); age < staleLock {
+			return fmt.Errorf("something works on the repository: its lock was renewed %s ago", age.Round(time.Second))
+		}
+	}
+	for _, l := range h.locks {
+		if err := k.Store.Discard(ctx, l.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type configMark struct {
+	SHA256 string    `json:"sha256"`
+	At     time.Time `json:"at"` // first seen
+}
+
+// CheckConfig holds an account's config against what it was when this site first looked at it. A repository's config
+// never changes.
+func (k *Keeper) CheckConfig(ctx context.Context, account string) error {
+	key := account + "/config"
+	list, err := k.Store.List(ctx, key)
+	if err != nil {
+		return err
+	}
+	for _, o := range list {
+		if o.Key != key {
+			continue
+		}
+		sum, err := k.Store.Sum(ctx, key, o.Size)
+		if err != nil {
+			return err
+		}
+		mark, at := configMark{}, markRoot+account+"/config.json"
+		known, err := k.getJSON(ctx, at, &mark)
+		if err != nil {
+			return err
+		}
+		if got := hex.EncodeToString(sum[:]); !known {
+			return k.putJSON(ctx, at, configMark{SHA256: got, At: k.now().UTC()})
+		} else if got != mark.SHA256 {
+			return fmt.Errorf("compare %s/%s: %w since %s", k.Store, key, replicator.ErrConfigDiffers, mark.At.Format(time.DateTime))
+		}
+		return nil
+	}
+	return fmt.Errorf("read %s/%s: %w", k.Store, key, replicator.ErrNotFound)
+}

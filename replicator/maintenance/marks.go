@@ -1,0 +1,54 @@
+package maintenance
+
+import (
+	"context"
+	"time"
+)
+
+// ReadMark is how far all data of one site's copy was read with the key.
+type ReadMark struct {
+	Part  int       `json:"part,omitempty"` // the last one of the round under way
+	Parts int       `json:"parts,omitempty"`
+	Began time.Time `json:"began,omitzero"` // the round under way
+	Since time.Time `json:"since,omitzero"` // what was there then was read, all of it
+}
+
+// next counts a part only when it follows the one before: all data is read when every part was, in one round.
+func (m ReadMark) next(part, parts int, began time.Time) ReadMark {
+	switch {
+	case parts == 1: // all at once; a round under way goes on
+		m.Since = began
+		return m
+	case part == 1:
+		m.Part, m.Parts, m.Began = 1, parts, began
+	case parts == m.Parts && part == m.Part+1:
+		m.Part = part
+	default:
+		return m
+	}
+	if m.Part == m.Parts {
+		m.Since, m.Part = m.Began, 0
+	}
+	return m
+}
+
+func readMarkKey(account string) string { return markRoot + account + "/read.json" }
+
+func (k *Keeper) readMark(ctx context.Context, account string) (ReadMark, error) {
+	var m ReadMark
+	_, err := k.getJSON(ctx, readMarkKey(account), &m)
+	return m, err
+}
+
+// HasRead notes that a part of all data, as it was there at began, was read with the key and is good.
+func (k *Keeper) HasRead(ctx context.Context, account string, part, parts int, began time.Time) error {
+	old, err := k.readMark(ctx, account)
+	if err != nil {
+		return err
+	}
+	next := old.next(part, parts, began.UTC())
+	if next == old {
+		return nil
+	}
+	return k.putJSON(ctx, readMarkKey(account), next)
+}

@@ -1,0 +1,219 @@
+package maintenance
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"drp/replicator"
+)
+
+// Outcome is the mark of a complete run.
+type Outcome struct {
+	Account string    `json:"account"`
+	Run     string    `json:"run"`
+	Epoch   uint64    `json:"epoch"`          // of the home, then
+	From    string    `json:"from,omitempty"` // the home whose lists were followed; empty: a run of the home itself
+	Deleted time.Time `json:"deleted"`        // everything was in the trash by then
+	At      time.Time `json:"at"`             // and what remains was found to be good
+	Held    int       `json:"held"`           // snapshots before, for the brake
+	Names   []string  `json:"names"`          // below the repository
+	Bytes   int64     `json:"bytes"`
+}
+
+// run is a part of an account's trash: what one run has moved.
+type run struct {
+	account, name string
+	objects       map[string]int64 // sizes by name below the repository
+	complete      bool             // its mark is there
+}
+
+func (r *run) folder() string { return trashRoot + r.account + "/" + r.name + "/" }
+func (r *run) mark() string   { return r.folder() + completeName }
+
+func (r *run) bytes() (sum int64) {
+	for _, size := range r.objects {
+		sum += size
+	}
+	return sum
+}
+
+// runs lists an account's trash, oldest first.
+func (k *Keeper) runs(ctx context.Context, account string) ([]*run, error) {
+	return runsAt(ctx, k.Store, account)
+}
+
+func runsAt(ctx context.Context, s *replicator.Store, account string) ([]*run, error) {
+	prefix := trashRoot + account + "/"
+	list, err := s.List(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]*run)
+	for _, o := range list {
+		name, rest, _ := strings.Cut(strings.TrimPrefix(o.Key, prefix), "/")
+		r := found[name]
+		if r == nil {
+			r = &run{account: account, name: name, objects: make(map[string]int64)}
+			found[name] = r
+		}
+		if rest == completeName {
+			r.complete = true
+		} else {
+			r.objects[rest] = o.Size
+		}
+	}
+	return slices.SortedFunc(maps.Values(found), func(a, b *run) int { return strings.Compare(timeOf(a.name), timeOf(b.name)) }), nil
+}
+
+// timeOf is the part of a run's name that gives its place.
+func timeOf(run string) string {
+	_, rest, _ := strings.Cut(run, "-")
+	return rest
+}
+
+// movesAtOnce bounds what one account asks of the store.
+const movesAtOnce = 4
+
+// each does something to every name of one class, and then to those of the next.
+func each(ctx context.Context, names []string, order []string, do func(context.Context, string) error) error {
+	for _, class := range order {
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(movesAtOnce)
+		for _, name := range names {
+			if classOf(name) != class {
+				continue
+			}
+			group.Go(func() error {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				return do(ctx, name)
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// toTrash takes one object out of the repository.
+func (k *Keeper) toTrash(ctx context.Context, r *run, name string) error {
+	return k.Store.Move(ctx, r.account+"/"+name, r.folder()+name)
+}
+
+// undo moves everything of a run back, what is promised before what promises it.
+func (k *Keeper) undo(ctx context.Context, account, name string) error {
+	runs, err := k.runs(ctx, account)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(runs, func(r *run) bool { return r.name == name })
+	if i < 0 {
+		return nil
+	}
+	r := runs[i]
+	if r.complete {
+		return nil // its mark was written after all
+	}
+	names := slices.Collect(maps.Keys(r.objects))
+	back := slices.Clone(order)
+	slices.Reverse(back)
+	if err := each(ctx, names, back, func(ctx context.Context, name string) error {
+		return k.Store.Move(ctx, r.folder()+name, r.account+"/"+name)
+	}); err != nil {
+		return fmt.Errorf("move back what run %s has deleted: %w", name, err)
+	}
+	k.log(account).Warn("everything that a run has deleted is back", "run", name, "objects", len(names))
+	return nil
+}
+
+// Tend brings what was broken off to an end, and empties what of the trash may go: it was deleted longer than the
+// grace ago, and all data was read with the key since.
+func (k *Keeper) Tend(ctx context.Context, account string) error {
+	if err := checkAccount(account); err != nil {
+		return err
+	}
+	runs, err := k.runs(ctx, account)
+	if err != nil || len(runs) == 0 {
+		return err
+	}
+	marks, err := k.readMark(ctx, account)
+	if err != nil {
+		return err
+	}
+	for _, r := range runs {
+		if !r.complete {
+			if err := k.undo(ctx, account, r.name); err != nil {
+				return err
+			}
+			continue
+		}
+		var o Outcome
+		if _, err := k.getJSON(ctx, r.mark(), &o); err != nil {
+			return err
+		}
+		if err := k.publish(ctx, o); err != nil {
+			return err
+		}
+		if marks.Since.Before(o.Deleted) {
+			continue
+		}
+		if err := k.dropKeys(ctx, r); err != nil {
+			return err
+		}
+		if k.now().Sub(o.At) < k.grace() {
+			continue
+		}
+		if err := k.empty(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// empty deletes a run's part of the trash for good, its mark last: without it, the rest would be moved back.
+func (k *Keeper) empty(ctx context.Context, r *run) error {
+	if err := each(ctx, slices.Collect(maps.Keys(r.objects)), order, func(ctx context.Context, name string) error {
+		return k.Store.Discard(ctx, r.folder()+name)
+	}); err != nil {
+		return err
+	}
+	k.log(r.account).Info("trash emptied", "run", r.name, "objects", len(r.objects), "bytes", r.bytes())
+	return k.Store.Discard(ctx, r.mark())
+}
+
+// dropKeys: a key that was removed is kept only until another one has opened the repository: its password has to stop
+// working.
+func (k *Keeper) dropKeys(ctx context.Context, r *run) error {
+	for name := range r.objects {
+		if classOf(name) == "keys" {
+			if err := k.Store.Discard(ctx, r.folder()+name); err != nil {
+				return err
+			}
+			delete(r.objects, name)
+		}
+	}
+	return nil
+}
+
+// Accounts are those with something in the trash.
+func (k *Keeper) Accounts(ctx context.Context) ([]string, error) {
+	list, err := k.Store.List(ctx, trashRoot)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]bool)
+	for _, o := range list {
+		if account, _, ok := strings.Cut(strings.TrimPrefix(o.Key, trashRoot), "/"); ok && accountForm.MatchString(account) {
+			found[account] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found)), nil
+}
