@@ -27,6 +27,10 @@ func readConfig(path string, into any) error {
 	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("read configuration %s: the file is empty", path)
 	}
+	if at := yaml.Error(nil); errors.As(err, &at) && at.GetToken() != nil {
+		place := at.GetToken().Position
+		return fmt.Errorf("read configuration: %s:%d:%d: %s", path, place.Line, place.Column, at.GetMessage())
+	}
 	if err != nil {
 		return fmt.Errorf("read configuration %s: %w", path, err)
 	}

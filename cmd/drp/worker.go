@@ -15,26 +15,8 @@ import (
 	"drp/replicator/worker"
 )
 
-type workerConfig struct {
-	Name         string         `yaml:"name"`
-	Site         string         `yaml:"site"`
-	Coordinators []string       `yaml:"coordinators"`
-	Certificates identity.Files `yaml:"certificates"`
-	Data         string         `yaml:"data"`
-	Restic       string         `yaml:"restic"`
-	Store        storeConfig    `yaml:"store"`
-	Sources      []sourceConfig `yaml:"sources"`
-	Concurrency  int            `yaml:"concurrency"`
-}
-
-// sourceConfig is a key that may read another site's store, and should be able to do no more.
-type sourceConfig struct {
-	Site        string `yaml:"site"`
-	Credentials string `yaml:"credentials"`
-}
-
 func newWorkerCommand() *cobra.Command {
-	return daemonCommand("worker", "Run a site's copier of repositories", runWorker)
+	return daemonCommand("worker", "Run a site's copier, pruner and verifier of repositories", runWorker)
 }
 
 func runWorker(ctx context.Context, path string) error {
@@ -67,10 +49,18 @@ func runWorker(ctx context.Context, path string) error {
 		}
 		sources[s.Site] = worker.Key{Access: keys.AccessKey, Secret: keys.SecretKey}
 	}
+	scratch, err := c.scratch()
+	if err != nil {
+		return err
+	}
+	runner := &restic.Runner{Binary: c.Restic, Log: log}
+	keeper, verifier := c.keeper(), c.verifier()
+	keeper.Store, keeper.Tool, keeper.Scratch, keeper.Log = store, runner, scratch, log
+	verifier.Store, verifier.Tool, verifier.Scratch, verifier.Log = store, runner, scratch, log
 	w := &worker.Worker{
 		Site: c.Site, Store: store, Sources: sources, Leader: workerLeader{client, credentials}, Concurrency: c.Concurrency,
-		Initialiser: worker.Restic{Runner: &restic.Runner{Binary: c.Restic, Log: log}},
-		Poll:        5 * time.Second, Logger: log,
+		Initialiser: worker.Restic{Runner: runner}, Keeper: keeper, Verifier: verifier, UpkeepAtOnce: int(c.Upkeep),
+		Poll: 5 * time.Second, Logger: log,
 	}
 	log.Info("worker is ready", "name", c.Name, "site", c.Site)
 	go keepRenewed(ctx, credentials, client.Renew, log)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"drp/replicator"
@@ -27,6 +28,9 @@ type board struct {
 	passing map[string]string // from where
 	// sick are sources of which the last pass could not read. One pass at a time asks them, and leaves the room to others.
 	sick map[string]bool
+
+	upkeep upkeep
+	turns  *turns // of whoever works on an account, also inside of a job
 }
 
 // route is what a copy job is known by.
@@ -57,12 +61,14 @@ func newBoard() *board {
 	return &board{
 		initial: make(map[string]*initialJob), copies: make(map[route]*copyJob),
 		making: make(map[string]bool), passing: make(map[string]string), sick: make(map[string]bool),
+		upkeep: newUpkeep(), turns: &turns{},
 	}
 }
 
 // want takes over what is to be done from now on. What is under way and no longer wanted is broken off.
 func (b *board) want(d Desired) {
 	b.revision, b.fresh = d.Revision, d.New
+	b.upkeep.want(d)
 	named := make(map[string]bool)
 	for _, want := range d.Initial {
 		named[want.Account] = true
@@ -147,6 +153,7 @@ func (b *board) next(now time.Time) (first time.Time, ok bool) {
 	for _, j := range b.copies {
 		consider(j.due())
 	}
+	b.upkeep.each(consider)
 	return first, ok
 }
 
@@ -180,7 +187,7 @@ func (b *board) dueCopies(now time.Time, limit int) (begin []*copyJob) {
 			break
 		}
 		_, busy := b.passing[j.want.Account]
-		if busy || b.sick[j.want.From] && asked[j.want.From] {
+		if busy || b.sick[j.want.From] && asked[j.want.From] || !b.turns.begin(j.want.Account, copying) {
 			continue
 		}
 		b.passing[j.want.Account] = j.want.From
@@ -210,13 +217,14 @@ func (b *board) initialEnded(j *initialJob, work InitialJob, err error, now time
 func (b *board) copyEnded(j *copyJob, work CopyJob, report replicator.Report, err error, now time.Time) (tell []PassReport, abandoned bool) {
 	j.cancel = nil
 	delete(b.passing, work.Account)
+	b.turns.end(work.Account, copying)
 	if j.dropped || b.copies[route{work.Account, work.From}] != j {
 		return nil, true
 	}
 	var incomplete *replicator.IncompleteError
 	b.sick[work.From] = err != nil && !errors.As(err, &incomplete) && !errors.Is(err, replicator.ErrNoRepository) &&
 		!errors.Is(err, replicator.ErrConfigDiffers) && !errors.Is(err, replicator.ErrChanged) &&
-		!errors.Is(err, errBucketLost)
+		!errors.Is(err, errBucketLost) && !errors.Is(err, errFollow)
 
 	there := make(map[string]bool, len(report.Snapshots))
 	for _, id := range report.Snapshots {
@@ -304,11 +312,13 @@ func (b *board) report() (r Report, urgent bool) {
 			r.Passes = append(r.Passes, p)
 		}
 	}
-	return r, urgent || len(r.Passes) > 0
+	b.upkeep.report(&r)
+	return r, urgent || len(r.Passes)+len(r.Maintained)+len(r.Verified) > 0
 }
 
 // told forgets what the leader has taken.
 func (b *board) told(sent Report) {
+	b.upkeep.told(sent)
 	for _, i := range sent.Ready {
 		if j := b.initial[i.Account]; j != nil && j.want.Home == i.Home {
 			j.told = true
@@ -338,9 +348,14 @@ func describe(work CopyJob, report replicator.Report, absent []string, err error
 		s = fmt.Sprintf("copy account %s from site %s: %d objects are broken at that site, %s first; the copy here is good",
 			work.Account, work.From, len(report.Broken), report.Broken[0])
 	}
+	return shorten(s)
+}
+
+// shorten cuts a sentence to what fits into the state.
+func shorten(s string) string {
 	const most = 1000
 	if len(s) > most {
-		s = s[:most] + "…"
+		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"drp/replicator"
+	"drp/replicator/maintenance"
 	"drp/replicator/restic"
 )
 
@@ -108,8 +109,11 @@ func (w *Worker) create(ctx context.Context, job InitialJob, fresh bool) error {
 	return nil
 }
 
-// copier returns what does one pass.
-func (w *Worker) copier(budget *replicator.Budget, log *slog.Logger) func(context.Context, CopyJob, bool) (replicator.Report, error) {
+// errFollow: the copy is complete, and what the home has deleted is still here.
+var errFollow = errors.New("the copy is complete, but what is over there stays here")
+
+// copier returns what does one pass, and after it what the home's tombstones ask for.
+func (w *Worker) copier(budget *replicator.Budget, t *turns, log *slog.Logger) func(context.Context, CopyJob, bool) (replicator.Report, error) {
 	return func(ctx context.Context, job CopyJob, fresh bool) (replicator.Report, error) {
 		prefix, err := prefixOf(job.Account)
 		if err != nil {
@@ -130,9 +134,28 @@ func (w *Worker) copier(budget *replicator.Budget, log *slog.Logger) func(contex
 		if err := w.bucket(ctx, fresh); err != nil {
 			return replicator.Report{}, err
 		}
-		return replicator.Pass(ctx, source, w.Store, prefix, replicator.Options{
-			Budget: budget, Logger: log.With("account", job.Account, "from", job.From),
-		})
+		options := replicator.Options{Budget: budget, Logger: log.With("account", job.Account, "from", job.From)}
+		if w.Keeper == nil {
+			return replicator.Pass(ctx, source, w.Store, prefix, options)
+		}
+		var lists []maintenance.List
+		if job.From == job.Home.Site {
+			lists, err = w.Keeper.Pending(ctx, source, job.Account, job.Home.Epoch)
+		} else {
+			options.Skip, err = w.Keeper.Over(ctx, job.Account)
+		}
+		if err != nil {
+			return replicator.Report{}, err
+		}
+		report, err := replicator.Pass(ctx, source, w.Store, prefix, options)
+		if err != nil || len(lists) == 0 || !t.swap(job.Account) {
+			return report, err
+		}
+		defer t.swapBack(job.Account)
+		if _, err := w.Keeper.Follow(ctx, source, job.Account, lists); err != nil {
+			return report, fmt.Errorf("%w: %w", errFollow, err)
+		}
+		return report, nil
 	}
 }
 

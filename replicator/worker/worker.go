@@ -1,6 +1,8 @@
 // Package worker is the loop of a site's worker: it asks the leader what the site lacks, creates repositories and
 // pulls copies, and tells what came of it.
 //
+// At its site it also forgets, prunes and verifies what the leader names.
+//
 // It keeps nothing on disk. What it forgets by dying, the stores know: the next pass finds what is there.
 package worker
 
@@ -8,12 +10,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
 
 	"drp/replicator"
+	"drp/replicator/maintenance"
+	"drp/replicator/verify"
 )
 
 const (
@@ -37,10 +42,18 @@ type Worker struct {
 	Memory      int64         // bytes of objects in memory, over all passes; 512 MiB when zero
 	Poll        time.Duration // how long the leader may think; 30 s when zero
 	Logger      *slog.Logger
+	// Keeper deletes what is over, and Verifier verifies copies, of this site's store. Without them nothing is deleted or
+	// verified here. UpkeepAtOnce bounds how many jobs of each are done at once; 2 when zero.
+	Keeper       *maintenance.Keeper
+	Verifier     *verify.Verifier
+	UpkeepAtOnce int
 
 	// What a job does. Set by Run, unless a test has.
 	initial func(ctx context.Context, job InitialJob, fresh bool) error
 	copy    func(ctx context.Context, job CopyJob, fresh bool) (replicator.Report, error)
+
+	maintain func(ctx context.Context, job MaintainJob) (maintenance.Result, error)
+	verify   func(ctx context.Context, job VerifyJob) error
 }
 
 // Key is who we are at a store.
@@ -62,7 +75,18 @@ func (w *Worker) Run(ctx context.Context) error {
 		r.initial = w.create
 	}
 	if r.copy = w.copy; r.copy == nil {
-		r.copy = w.copier(replicator.NewBudget(cmp.Or(w.Memory, 512<<20)), r.log)
+		r.copy = w.copier(replicator.NewBudget(cmp.Or(w.Memory, 512<<20)), r.board.turns, r.log)
+	}
+	if r.maintain = w.maintain; r.maintain == nil {
+		r.maintain = w.maintainHere
+	}
+	if r.verify = w.verify; r.verify == nil {
+		r.verify = w.verifyHere
+	}
+	if w.Verifier != nil {
+		if err := w.Verifier.ClearScratch(); err != nil {
+			return fmt.Errorf("run worker: %w", err)
+		}
 	}
 	return r.loop(ctx)
 }
@@ -74,6 +98,11 @@ type run struct {
 	board   *board
 	initial func(ctx context.Context, job InitialJob, fresh bool) error
 	copy    func(ctx context.Context, job CopyJob, fresh bool) (replicator.Report, error)
+
+	maintain func(ctx context.Context, job MaintainJob) (maintenance.Result, error)
+	verify   func(ctx context.Context, job VerifyJob) error
+	sweeping bool
+	sweepAt  time.Time // not before
 
 	jobs    sync.WaitGroup
 	ended   chan func()
@@ -141,6 +170,9 @@ func (r *run) wake(now time.Time) (time.Time, bool) {
 	at, ok := r.board.next(now)
 	if r.poll == nil && (!ok || r.pollAgain.Before(at)) {
 		at, ok = r.pollAgain, true
+	}
+	if r.Keeper != nil && !r.sweeping && (!ok || r.sweepAt.Before(at)) {
+		at, ok = r.sweepAt, true
 	}
 	return at, ok
 }
@@ -225,6 +257,71 @@ func (r *run) start(ctx context.Context, now time.Time) {
 			took := time.Since(now)
 			r.ended <- func() { r.copyEnded(j, work, report, err, took) }
 		})
+	}
+	r.startUpkeep(ctx, now)
+}
+
+// startUpkeep begins what is due of maintenance and verification.
+func (r *run) startUpkeep(ctx context.Context, now time.Time) {
+	limit := cmp.Or(r.UpkeepAtOnce, upkeepAtOnce)
+	for _, j := range r.board.upkeep.dueMaintain(now, limit, r.board.turns) {
+		work := j.want
+		jobContext, cancel := context.WithCancel(ctx)
+		j.cancel = cancel
+		r.jobs.Go(func() {
+			defer cancel()
+			result, err := r.maintain(jobContext, work)
+			r.board.turns.end(work.Account, deleting)
+			r.ended <- func() { r.maintainEnded(j, work, result, err) }
+		})
+	}
+	for _, j := range r.board.upkeep.dueVerify(now, limit, r.board.turns) {
+		work := j.want
+		jobContext, cancel := context.WithCancel(ctx)
+		j.cancel = cancel
+		r.jobs.Go(func() {
+			defer cancel()
+			err := r.verify(jobContext, work)
+			r.board.turns.end(work.Account, reading)
+			r.ended <- func() { r.verifyEnded(j, work, err) }
+		})
+	}
+	if r.Keeper == nil || r.sweeping || now.Before(r.sweepAt) {
+		return
+	}
+	r.sweeping = true
+	r.jobs.Go(func() {
+		err := r.sweep(ctx, r.board.turns)
+		r.ended <- func() {
+			r.sweeping, r.sweepAt = false, time.Now().Add(sweepEvery)
+			if err != nil && ctx.Err() == nil {
+				r.log.Error("cannot look after the trash", "error", err)
+			}
+		}
+	})
+}
+
+func (r *run) maintainEnded(j *upkeepJob[MaintainJob], work MaintainJob, result maintenance.Result, err error) {
+	for _, m := range r.board.upkeep.maintainEnded(j, work, result, err, time.Now()) {
+		if m.Error != "" {
+			r.log.Error("maintenance failed", "account", m.Account, "error", m.Error)
+		} else {
+			r.log.Info("maintenance done", "account", m.Account, "forgotten", len(m.Forgotten), "objects", m.Objects, "bytes", m.Bytes)
+		}
+		if len(m.Unknown) > 0 {
+			r.log.Warn("snapshots that the catalogue does not know are kept", "account", m.Account, "first", m.Unknown[0], "count", len(result.Unknown))
+		}
+	}
+}
+
+func (r *run) verifyEnded(j *upkeepJob[VerifyJob], work VerifyJob, err error) {
+	v, wanted := r.board.upkeep.verifyEnded(j, work, err, time.Now())
+	switch {
+	case !wanted:
+	case v.Error != "":
+		r.log.Error("verification failed", "account", v.Account, "kind", v.Kind, "error", v.Error)
+	default:
+		r.log.Info("verified", "account", v.Account, "kind", v.Kind, "snapshot", v.Snapshot, "part", v.Part, "parts", v.Parts)
 	}
 }
 

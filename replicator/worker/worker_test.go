@@ -28,6 +28,9 @@ type leader struct {
 	passes  []PassReport
 	ready   []Initialised
 	heard   map[string]bool
+
+	maintained []Maintained
+	verified   []Verified
 }
 
 func newLeader() *leader {
@@ -45,6 +48,18 @@ func (l *leader) Sync(ctx context.Context, r Report) (Desired, error) {
 		if !l.heard[p.ID] {
 			l.heard[p.ID] = true
 			l.passes = append(l.passes, p)
+		}
+	}
+	for _, m := range r.Maintained {
+		if !l.heard[m.ID] {
+			l.heard[m.ID] = true
+			l.maintained = append(l.maintained, m)
+		}
+	}
+	for _, v := range r.Verified {
+		if !l.heard[v.ID] {
+			l.heard[v.ID] = true
+			l.verified = append(l.verified, v)
 		}
 	}
 	for _, i := range r.Ready {
