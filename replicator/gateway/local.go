@@ -29,6 +29,7 @@ func (r *Refused) Error() string { return r.Reason }
 type Local struct {
 	account string
 	remove  func(ctx context.Context, key, name string) error
+	lock    func(ctx context.Context, key string) error
 	view    map[folder][]Object
 	door    *Gateway
 	server  *http.Server
@@ -41,6 +42,8 @@ type LocalOptions struct {
 	// data/XX/NAME). It is called on many goroutines at once, and again for what it has taken when its answer got lost.
 	// Nil: nothing is written, and no lock set.
 	Delete func(ctx context.Context, key, name string) error
+	// Lock hears of each lock, by its key in the store, before it is set: with an error it is not. Nil: nobody wants to know.
+	Lock func(ctx context.Context, key string) error
 	// Frozen: what is listed is what was there at the beginning, in an order that makes a whole repository of it (snapshots,
 	// index, data), whatever is added meanwhile. So a check needs no lock.
 	Frozen bool
@@ -54,7 +57,7 @@ func NewLocal(ctx context.Context, store Store, account string, o LocalOptions) 
 		return nil, fmt.Errorf("open the repository of %q: no such name of an account", account)
 	}
 	l := &Local{
-		account: account, remove: o.Delete,
+		account: account, remove: o.Delete, lock: o.Lock,
 		// It has one grant, which does not age.
 		door: &Gateway{Store: store, Log: o.Log, Uptime: func() time.Duration { return 0 }},
 	}
@@ -139,6 +142,11 @@ func (l *Local) serve(w http.ResponseWriter, r *http.Request) error {
 	case http.MethodPost:
 		if l.remove == nil || t.name == "" || t.folder == keys {
 			return &refusal{http.StatusForbidden, "this is not written here"}
+		}
+		if t.folder == locks && l.lock != nil {
+			if err := l.door.hold(r.Context(), func() error { return l.lock(r.Context(), t.key()) }); err != nil {
+				return err
+			}
 		}
 		return l.door.save(w, r, localName, t)
 	case http.MethodDelete:

@@ -15,6 +15,7 @@
 //
 //	.trash/ACCOUNT/RUN/…                 objects, under their names below the repository
 //	.trash/ACCOUNT/RUN/complete.json     the run's mark: an Outcome
+//	.trash/ACCOUNT/RUN/locks/NAME        a lock that the run's restic has set
 //	.tombstones/ACCOUNT/EPOCH-RUN-SUM.json  a list, named by its SHA-256
 //	.marks/ACCOUNT/config.json           the config as it was first seen
 //	.marks/ACCOUNT/read.json             how far all data was read, by the checks of this site

@@ -67,6 +67,7 @@ const (
 	tombstoneRoot = ".tombstones/"
 	markRoot      = ".marks/"
 	completeName  = "complete.json"
+	locksFolder   = "locks/"
 )
 
 var accountForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)

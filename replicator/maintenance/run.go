@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"drp/replicator/gateway"
@@ -159,7 +160,7 @@ func (k *Keeper) delete(ctx context.Context, j Job, r *run, forget []string, bef
 	if err != nil {
 		return o, err
 	}
-	gone, err := k.gone(ctx, r)
+	gone, err := k.gone(ctx, r) // and the locks
 	if err != nil {
 		return o, err
 	}
@@ -183,7 +184,10 @@ func (k *Keeper) delete(ctx context.Context, j Job, r *run, forget []string, bef
 
 // trashing is a door through which what may be deleted goes into a run's trash.
 func (k *Keeper) trashing(r *run, may func(name string) bool) gateway.LocalOptions {
-	return gateway.LocalOptions{Delete: func(ctx context.Context, key, name string) error {
+	lock := func(ctx context.Context, key string) error {
+		return k.note(ctx, r, strings.TrimPrefix(key, r.account+"/"+locksFolder))
+	}
+	return gateway.LocalOptions{Lock: lock, Delete: func(ctx context.Context, key, name string) error {
 		if !may(name) {
 			return &gateway.Refused{Reason: name + " is not deleted by this run"}
 		}
@@ -210,7 +214,7 @@ func (k *Keeper) with(ctx context.Context, j Job, o gateway.LocalOptions, do fun
 	return do(restic.Repository{URL: door.URL(), Password: j.Password})
 }
 
-// gone is what lies in a run's trash, by name.
+// gone is what lies in a run's trash, by name. Its restic has ended: what it has left of locks is removed.
 func (k *Keeper) gone(ctx context.Context, r *run) (map[string]int64, error) {
 	runs, err := k.runs(ctx, r.account)
 	if err != nil {
@@ -218,7 +222,7 @@ func (k *Keeper) gone(ctx context.Context, r *run) (map[string]int64, error) {
 	}
 	for _, found := range runs {
 		if found.name == r.name {
-			return found.objects, nil
+			return found.objects, k.release(ctx, found)
 		}
 	}
 	return nil, nil

@@ -2,6 +2,7 @@ package maintenance
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,6 +31,7 @@ type Outcome struct {
 type run struct {
 	account, name string
 	objects       map[string]int64 // sizes by name below the repository
+	locks         []string         // names that its restic has set
 	complete      bool             // its mark is there
 }
 
@@ -62,9 +64,12 @@ func runsAt(ctx context.Context, s *replicator.Store, account string) ([]*run, e
 			r = &run{account: account, name: name, objects: make(map[string]int64)}
 			found[name] = r
 		}
-		if rest == completeName {
+		switch lock, ok := strings.CutPrefix(rest, locksFolder); {
+		case ok:
+			r.locks = append(r.locks, lock)
+		case rest == completeName:
 			r.complete = true
-		} else {
+		default:
 			r.objects[rest] = o.Size
 		}
 	}
@@ -119,8 +124,8 @@ func (k *Keeper) undo(ctx context.Context, account, name string) error {
 		return nil
 	}
 	r := runs[i]
-	if r.complete {
-		return nil // its mark was written after all
+	if err := k.release(ctx, r); err != nil || r.complete { // its mark was written after all
+		return err
 	}
 	names := slices.Collect(maps.Keys(r.objects))
 	back := slices.Clone(order)
@@ -149,6 +154,9 @@ func (k *Keeper) Tend(ctx context.Context, account string) error {
 		return err
 	}
 	for _, r := range runs {
+		if err := k.release(ctx, r); err != nil {
+			return err
+		}
 		if !r.complete {
 			if err := k.undo(ctx, account, r.name); err != nil {
 				return err
@@ -200,6 +208,27 @@ func (k *Keeper) dropKeys(ctx context.Context, r *run) error {
 			delete(r.objects, name)
 		}
 	}
+	return nil
+}
+
+// note writes down that a run's restic sets a lock, before it does.
+func (k *Keeper) note(ctx context.Context, r *run, lock string) error {
+	content := []byte(lock)
+	_, err := k.Store.Put(ctx, r.folder()+locksFolder+lock, content, sha256.Sum256(content))
+	return err
+}
+
+// release removes locks of a run that is over. Its restic is dead, or has no door any more: it can do nothing. Left where
+// they are, they would keep backups out.
+func (k *Keeper) release(ctx context.Context, r *run) error {
+	for _, lock := range r.locks {
+		for _, key := range []string{r.account + "/" + locksFolder + lock, r.folder() + locksFolder + lock} {
+			if err := k.Store.Discard(ctx, key); err != nil {
+				return err
+			}
+		}
+	}
+	r.locks = nil
 	return nil
 }
 

@@ -10,6 +10,9 @@ import (
 // forgetAtOnce is how many snapshots one forget names: an argument list has its limits.
 const forgetAtOnce = 500
 
+// patience lets a backup that began a moment ago come to its end.
+const patience = "--retry-lock=5m"
+
 // Forget removes snapshots, each by its whole id. It knows no policy: what is over, others decide.
 func (r *Runner) Forget(ctx context.Context, repo Repository, ids []string) error {
 	for _, id := range ids {
@@ -18,7 +21,7 @@ func (r *Runner) Forget(ctx context.Context, repo Repository, ids []string) erro
 		}
 	}
 	for some := range slices.Chunk(ids, forgetAtOnce) {
-		if _, err := r.run(ctx, repo, call{verb: "forget", args: append([]string{"--"}, some...), limit: r.limit()}); err != nil {
+		if _, err := r.run(ctx, repo, call{verb: "forget", args: append([]string{patience, "--"}, some...), limit: r.limit()}); err != nil {
 			return err
 		}
 	}
@@ -27,7 +30,7 @@ func (r *Runner) Forget(ctx context.Context, repo Repository, ids []string) erro
 
 // Prune removes what no snapshot needs. Up to a tenth may stay: packs that are mostly in use are not written anew for it.
 func (r *Runner) Prune(ctx context.Context, repo Repository) error {
-	_, err := r.run(ctx, repo, call{verb: "prune", args: []string{"--max-unused=10%"}, limit: r.limit()})
+	_, err := r.run(ctx, repo, call{verb: "prune", args: []string{patience, "--max-unused=10%"}, limit: r.limit()})
 	return err
 }
 

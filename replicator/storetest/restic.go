@@ -22,6 +22,11 @@ func (s *Server) Repository(bucket, prefix, password string) *Repository {
 	return &Repository{server: s, bucket: bucket, prefix: prefix, password: password}
 }
 
+// Through is the same store, reached at another address: a Proxy's.
+func (s *Server) Through(endpoint string) *Server {
+	return &Server{Endpoint: endpoint, Region: s.Region, Admin: s.Admin, Reader: s.Reader}
+}
+
 // Init creates the repository.
 func (r *Repository) Init(tb testing.TB) {
 	tb.Helper()
@@ -31,18 +36,35 @@ func (r *Repository) Init(tb testing.TB) {
 // Backup saves a directory and returns the snapshot's id.
 func (r *Repository) Backup(tb testing.TB, dir string) string {
 	tb.Helper()
-	out := r.must(tb, dir, "backup", "--json", "--host", "test", "--pack-size", "4", ".")
+	id, locked := r.TryBackup(tb, dir)
+	if locked {
+		tb.Fatalf("backup of %s: the repository is locked", dir)
+	}
+	return id
+}
+
+// TryBackup is Backup that reports when another restic has the repository for itself.
+func (r *Repository) TryBackup(tb testing.TB, dir string) (id string, locked bool) {
+	tb.Helper()
+	args := []string{"backup", "--json", "--host", "test", "--pack-size", "4", "."}
+	out, code := r.Run(tb, dir, args...)
+	if code == 11 {
+		return "", true
+	}
+	if code != 0 {
+		tb.Fatalf("restic %v at %s/%s/%s ended with %d:\n%s", args, r.server.Endpoint, r.bucket, r.prefix, code, out)
+	}
 	for line := range bytes.Lines(out) {
 		var m struct {
 			Type string `json:"message_type"`
 			ID   string `json:"snapshot_id"`
 		}
 		if json.Unmarshal(line, &m) == nil && m.Type == "summary" {
-			return m.ID
+			return m.ID, false
 		}
 	}
 	tb.Fatalf("backup of %s named no snapshot:\n%s", dir, out)
-	return ""
+	return "", false
 }
 
 // Forget forgets the snapshots and prunes what only they needed.
