@@ -25,7 +25,7 @@ func lone(t *testing.T) (*world, *worldSite, maintenance.Job) {
 	t.Helper()
 	w := &world{t: t}
 	w.sites = newWorldSites(t, w)
-	w.begin(1)
+	w.begin(3) // so that packs of the first one are over with it
 	w.backup(0)
 	w.backup(0)
 	w.now = time.Date(2026, 1, 2, 3, 35, 5, 0, time.UTC) // the double's objects are from half an hour before
@@ -191,6 +191,37 @@ func TestRun_Undone(t *testing.T) {
 	}
 }
 
+// TestTend_AfterDeath: a worker dies when a prune has deleted what is needed, and before anybody has looked.
+func TestTend_AfterDeath(t *testing.T) {
+	w, s, job := lone(t)
+	before := s.repository()
+	s.keeper.Tool = &greedy{w.tool, func(ctx context.Context, open *session) error {
+		names, err := open.list(ctx, "data")
+		if err != nil {
+			return err
+		}
+		_, err = open.do(ctx, http.MethodDelete, "data/"+names[0], nil)
+		s.mu.Lock()
+		s.left = 0
+		s.mu.Unlock()
+		return err
+	}}
+	s.dying(1000, func(ctx context.Context) {
+		if _, err := s.keeper.Run(ctx, job); err == nil {
+			t.Error("it did not die")
+		}
+	})
+	if len(s.repository()) >= len(before) {
+		t.Fatal("nothing was deleted")
+	}
+	if err := s.keeper.Tend(t.Context(), "shop"); err != nil {
+		t.Fatal(err)
+	}
+	if after := s.repository(); !maps.Equal(before, after) {
+		t.Error("not everything is back")
+	}
+}
+
 // TestRun_BehindItsBack: what is gone without having come by the trash is told.
 func TestRun_BehindItsBack(t *testing.T) {
 	w, s, job := lone(t)
@@ -268,29 +299,32 @@ func TestFollow_Waits(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(w *world, home, replica *worldSite)
 		moved  bool
+		fails  bool
 	}{
-		"nothing": {func(*world, *worldSite, *worldSite) {}, true},
+		"nothing": {func(*world, *worldSite, *worldSite) {}, true, false},
 		"a snapshot of its own": {func(w *world, _, replica *worldSite) {
 			w.backup(1)
-		}, false},
+		}, false, false},
 		"a run at the home": {func(_ *world, home, _ *worldSite) {
 			home.double.Store(".trash/shop/1-20260101T000000-abc/data/aa/"+strings.Repeat("a", 64), nil)
-		}, false},
+		}, false, false},
 		"it is at the home again": {func(w *world, home, replica *worldSite) {
 			for key, content := range replica.double.Objects() {
 				if strings.HasPrefix(key, "shop/") {
 					home.double.Store(key, content)
 				}
 			}
-		}, false},
-		"an empty home": {func(w *world, home, _ *worldSite) { w.drop(home, "snapshots") }, false},
-		"a list that is broken": {func(_ *world, home, _ *worldSite) {
+		}, false, false},
+		"an empty home": {func(w *world, home, _ *worldSite) { w.drop(home, "snapshots") }, false, true},
+		"a list that is broken": {func(_ *world, home, replica *worldSite) {
+			other := "data/aa/" + strings.Repeat("a", 64)
+			replica.double.Store("shop/"+other, nil)
 			for key, content := range home.double.Objects() {
 				if strings.HasPrefix(key, ".tombstones/") {
-					home.double.Store(key, []byte(strings.Replace(string(content), "snapshots", "snapshotz", 1)))
+					home.double.Store(key, []byte(strings.Replace(string(content), `"names":[`, `"names":["`+other+`",`, 1)))
 				}
 			}
-		}, false},
+		}, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, home, job := lone(t)
@@ -312,7 +346,9 @@ func TestFollow_Waits(t *testing.T) {
 				t.Fatal(err)
 			}
 			result, err := replica.keeper.Follow(t.Context(), home.store, "shop", lists)
-			t.Log(result, err)
+			if (err != nil) != c.fails {
+				t.Errorf("got %v", err)
+			}
 			if moved := len(replica.repository()) < len(before); moved != c.moved || moved != (result.Objects > 0) {
 				t.Errorf("moved %v (%d objects), want %v", moved, result.Objects, c.moved)
 			}
@@ -390,7 +426,7 @@ func TestFollow_Order(t *testing.T) {
 	if _, err := replica.keeper.Follow(t.Context(), home.store, "shop", lists); err != nil {
 		t.Fatal(err)
 	}
-	last := 0
+	last, moved := 0, map[int]bool{}
 	for _, key := range replica.double.Puts()[before:] {
 		part := strings.Split(key, "/")
 		if len(part) < 4 || part[0] != ".trash" || part[3] == "complete.json" {
@@ -400,10 +436,10 @@ func TestFollow_Order(t *testing.T) {
 		if rank < last {
 			t.Errorf("%s was moved after what it promises", key)
 		}
-		last = rank
+		last, moved[rank] = rank, true
 	}
-	if last != 3 {
-		t.Errorf("the removed key was not moved")
+	if len(moved) != 4 {
+		t.Errorf("moved of the classes %v, want of all four", moved)
 	}
 	trashed := func() (found bool) {
 		for key := range replica.double.Objects() {
