@@ -55,5 +55,11 @@ bench-raft: bin/drp
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./e2e/bench
 	bin/bench -kills $(KILLS)
 
+# Many of what make test tries a few of: worlds, attacks, killed workers, everything at once, flipped bits.
+.PHONY: soak-keep
+soak-keep: build
+	$(GO) test -timeout 0 -v ./replicator/maintenance -run 'World|Hostile|Killed|Together' -sequences 20000 -attacks 1000 -kills 100 -interleavings 500
+	$(GO) test -timeout 0 -v ./replicator/verify -run Flipped -flips 200
+
 clean:
 	rm -rf bin

@@ -81,7 +81,9 @@ func NewLocal(ctx context.Context, store Store, account string, o LocalOptions) 
 		os.Remove(l.dir)
 		return nil, fmt.Errorf("open the repository of %s for restic: %w", account, err)
 	}
-	l.server = &http.Server{Handler: l, ReadHeaderTimeout: 10 * time.Second}
+	l.server = &http.Server{
+		Handler: l, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(l.door.log().Handler(), slog.LevelDebug),
+	}
 	go l.server.Serve(listener) //nolint:errcheck // it ends with Close
 	return l, nil
 }

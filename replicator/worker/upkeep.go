@@ -225,8 +225,13 @@ func (w *Worker) maintainHere(ctx context.Context, job MaintainJob) (maintenance
 	})
 }
 
+// verifyWithin bounds one verification: it keeps maintenance of its account waiting.
+const verifyWithin = 12 * time.Hour
+
 // verifyHere is what a VerifyJob does.
 func (w *Worker) verifyHere(ctx context.Context, job VerifyJob) error {
+	ctx, cancel := context.WithTimeout(ctx, verifyWithin)
+	defer cancel()
 	if w.Keeper == nil || w.Verifier == nil {
 		return errors.New("this worker has no restic")
 	}

@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -85,7 +84,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	if w.Verifier != nil {
 		if err := w.Verifier.ClearScratch(); err != nil {
-			return fmt.Errorf("run worker: %w", err)
+			r.log.Error("what an earlier worker has left is still there", "error", err)
 		}
 	}
 	return r.loop(ctx)

@@ -1,0 +1,107 @@
+package worker
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"drp/replicator/maintenance"
+	"drp/replicator/restic"
+	"drp/replicator/storetest"
+	"drp/replicator/verify"
+)
+
+// keeping gives a worker what it needs for maintenance and verification.
+func keeping(t *testing.T, w *Worker) {
+	t.Helper()
+	runner, scratch := &restic.Runner{Binary: storetest.Binary(t, "restic")}, t.TempDir()
+	w.Keeper = &maintenance.Keeper{Site: w.Site, Store: w.Store, Tool: runner, Scratch: scratch}
+	w.Verifier = &verify.Verifier{Store: w.Store, Tool: runner, Scratch: scratch}
+}
+
+// TestWorker_UpkeepReal: a snapshot is forgotten at the home, the replica follows with its next pass, and both copies are
+// verified: two workers, two stores, and nothing simulated but the leaders.
+func TestWorker_UpkeepReal(t *testing.T) {
+	const password = "correct horse"
+	par1, leader1, store1 := realWorker(t, "par1")
+	par2, leader2, store2 := realWorker(t, "par2")
+	store1.Bucket("drp-par1")
+	store2.Bucket("drp-par2")
+	par2.Sources = map[string]Key{"par1": {store1.Reader.Access, store1.Reader.Secret}}
+	keeping(t, par1)
+	keeping(t, par2)
+	work(t, par1)
+	work(t, par2)
+	home := Home{Site: "par1", Epoch: 1}
+	repository := store1.Repository("drp-par1", "shop", password)
+	repository.Init(t)
+	dir := t.TempDir()
+	var ids []string
+	backup := func() {
+		t.Helper()
+		content := make([]byte, 1<<20)
+		rand.Read(content)
+		if err := os.WriteFile(filepath.Join(dir, "file"), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, repository.Backup(t, dir))
+	}
+	copyTo2 := func() {
+		t.Helper()
+		leader2.want(Desired{Copy: []CopyJob{{
+			Account: "shop", From: "par1", Store: StoreAddress{Endpoint: store1.Endpoint, Bucket: "drp-par1"}, Home: home, Snapshots: ids,
+		}}})
+		eventually(t, "the snapshots are copied", func() bool {
+			told := leader2.told()
+			return len(told) > 0 && cmp.Equal(told[len(told)-1].Snapshots, ids) && told[len(told)-1].Error == ""
+		})
+	}
+	backup()
+	backup()
+	copyTo2()
+
+	leader1.want(Desired{Maintain: []MaintainJob{{Account: "shop", Home: home, Password: password, Forget: ids[:1], Known: ids}}})
+	eventually(t, "the repository is maintained", func() bool {
+		leader1.mu.Lock()
+		defer leader1.mu.Unlock()
+		return len(leader1.maintained) > 0
+	})
+	if m := leader1.maintained[0]; m.Error != "" || !cmp.Equal(m.Forgotten, ids[:1]) || m.Objects == 0 || m.Bytes < 1<<20 {
+		t.Errorf("told %+v", m)
+	}
+	ids = ids[1:]
+	backup()
+	copyTo2()
+	list, err := par2.Store.List(t.Context(), "shop/snapshots/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 2 {
+		t.Errorf("the replica has %d snapshots, want 2", len(list))
+	}
+
+	leader2.want(Desired{Verify: []VerifyJob{
+		{Account: "shop", Kind: "scrubbed"},
+		{Account: "shop", Kind: "checked", Password: password, Part: 1, Parts: 1},
+		{Account: "shop", Kind: "proven", Password: password, Snapshot: ids[1]},
+		{Account: "blog", Kind: "scrubbed"},
+	}})
+	eventually(t, "the copy is verified", func() bool {
+		leader2.mu.Lock()
+		defer leader2.mu.Unlock()
+		return len(leader2.verified) == 4
+	})
+	for _, v := range leader2.verified {
+		if (v.Error == "") != (v.Account == "shop") || strings.Contains(v.Error, password) {
+			t.Errorf("told %+v", v)
+		}
+	}
+	mark, err := par2.Store.List(t.Context(), ".marks/shop/read.json")
+	if err != nil || len(mark) != 1 {
+		t.Errorf("that all data was read is not noted: %v, %v", mark, err)
+	}
+}
