@@ -11,7 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/crypto/poly1305" //nolint:staticcheck // restic's format has it
+	//lint:ignore SA1019 restic's format has it
+	"golang.org/x/crypto/poly1305"
 )
 
 // holder is somebody who has a repository's password and may write to it through a gateway: he adds what he likes, under
