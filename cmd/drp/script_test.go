@@ -344,7 +344,7 @@ func exampleBrain() *apitest.Brain {
 			{Name: "par3", Witness: true},
 		},
 		Servers:  []state.Server{{Name: "par1-s1", Site: "par1", Rack: "r1", Capacity: room}, {Name: "par2-s1", Site: "par2", Capacity: room}},
-		Policies: []state.Policy{{Name: "hourly", Schedule: "0 * * * *", Replicas: []state.SiteName{"par1", "par2"}, RPO: 90 * time.Minute, Retention: 720 * time.Hour}},
+		Policies: []state.Policy{{Name: "hourly", Schedule: "0 * * * *", Replicas: []state.SiteName{"par1", "par2"}, RPO: 90 * time.Minute, Retention: 720 * time.Hour, Keep: &state.Keep{Weekly: 8, Monthly: 12}, ProveWithin: 14 * 24 * time.Hour}},
 		Accounts: accounts,
 	})
 	b.Plan = &orchestrator.Plan{
