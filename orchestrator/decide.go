@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"drp/orchestrator/schedule"
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
 )
@@ -212,99 +211,6 @@ func firstPlacements(n now) []action {
 // byRecovery is the order in which accounts come back.
 func byRecovery(a, b *state.Account) int {
 	return cmp.Or(cmp.Compare(a.Tier.Rank(), b.Tier.Rank()), cmp.Compare(a.Name, b.Name))
-}
-
-// A failed backup is tried again after a minute, then after two, four … but no later than its next slot.
-const (
-	firstRetry = time.Minute
-	lastRetry  = time.Hour
-)
-
-// dueBackups gives each account that runs its backup when the schedule says so. Slots that were missed are made up for
-// by one backup.
-func dueBackups(n now) []action {
-	var actions []action
-	busy := map[state.AccountName]bool{}
-	for _, t := range n.view.Tasks() {
-		if t.Status == state.TaskPending && t.Kind == state.TaskBackup {
-			busy[t.Account] = true
-		}
-	}
-	schedules := map[state.PolicyName]schedule.Schedule{}
-	for _, p := range n.view.Policies() {
-		if s, err := schedule.Parse(p.Schedule, p.TimeZone); err == nil {
-			schedules[p.Name] = s
-		}
-	}
-	for _, account := range n.view.Accounts() {
-		s, ok := schedules[account.Policy]
-		if !ok || busy[account.Name] || !n.canBackUp(account.Name) {
-			continue
-		}
-		due, ok := n.due(account, s)
-		if !ok {
-			continue
-		}
-		a := n.view.Assignment(account.Name)
-		actions = append(actions, propose{state.TaskCreate, state.TaskCreateData{Task: newBackup(a, due, n.at, "")}})
-	}
-	return actions
-}
-
-// canBackUp reports whether the account runs, its server answers, and its repository exists at its home.
-func (n now) canBackUp(name state.AccountName) bool { return n.whyNoBackup(name) == "" }
-
-// whyNoBackup is empty when there can be one.
-func (n now) whyNoBackup(name state.AccountName) string {
-	a, repo := n.view.Assignment(name), n.view.Repository(name)
-	switch {
-	case held(n.view):
-		return "the cluster was recovered and does nothing before a person says so: drp recover status, then drp recover resume"
-	case a == nil:
-		return "it has no server yet"
-	case repo == nil || repo.InitialisedAt.IsZero():
-		return "its repository is still being made"
-	case a.Stop || a.Fenced != nil:
-		return "it was stopped on " + string(a.Server)
-	case a.ReadyAt.IsZero():
-		return "it is still being started on " + string(a.Server)
-	case !n.answers(a.Server):
-		return "server " + string(a.Server) + " does not answer"
-	}
-	return ""
-}
-
-func (n now) due(account *state.Account, s schedule.Schedule) (time.Time, bool) {
-	status := n.view.BackupStatus(account.Name)
-	if status == nil {
-		// The first backup does not wait for a slot: until it is there, everything would be lost.
-		return n.at, true
-	}
-	if status.Due.After(n.at) || status.Finished.After(n.at) {
-		return n.at, true // a wrong clock was here: it must not keep backups away until its time has come
-	}
-	if due, ok := s.Spread(string(account.Name)).Latest(status.Due, n.at); ok {
-		return due, true
-	}
-	if status.Failures > 0 {
-		wait := min(firstRetry<<min(status.Failures-1, 6), lastRetry)
-		if !n.at.Before(status.Finished.Add(wait)) {
-			return status.Due, true
-		}
-	}
-	return time.Time{}, false
-}
-
-// newBackup makes a task that is named after account, slot and moment, so that two leaders never make one slot's twice.
-func newBackup(a *state.Assignment, due, at time.Time, by string) state.Task {
-	id := "backup-" + string(a.Account) + "-" + a.Token.String() + "-" + at.UTC().Format("20060102T150405.000Z")
-	if by != "" {
-		id += "-" + by
-	}
-	return state.Task{
-		ID: state.TaskID(id), Kind: state.TaskBackup, Account: a.Account, Server: a.Server, Token: a.Token,
-		Created: at, Due: due, Status: state.TaskPending,
-	}
 }
 
 // endedTasks lets go of tasks whose run has ended: the run's step keeps what they said. One that is still under way

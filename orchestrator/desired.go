@@ -88,17 +88,32 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 		aside, _ := open.account(account, false)
 		d.Accounts = append(d.Accounts, wire.DesiredAccount{Account: aside, Token: a.Token, SetAside: o.Token.Less(a.Token)})
 	}
-	for _, t := range v.TasksOn(server.Name) {
+	backups := 0
+	for _, t := range oldestFirst(v.TasksOn(server.Name)) {
 		a := v.Assignment(t.Account)
 		if t.Status != state.TaskPending || a == nil || a.Token != t.Token {
 			continue
 		}
-		if access, ok := repositoryAccess(v, a, open); ok {
-			d.Tasks = append(d.Tasks, wire.DesiredTask{Task: *t, Repository: access})
+		if t.Kind == state.TaskBackup && backups == ServerBackups(server) {
+			continue // asked for by hand; it waits until one of the others has ended
 		}
+		access, ok := repositoryAccess(v, a, open)
+		if !ok {
+			continue
+		}
+		if t.Kind == state.TaskBackup {
+			backups++
+		}
+		d.Tasks = append(d.Tasks, wire.DesiredTask{Task: *t, Repository: access})
 	}
 	d.Revision = revision(d)
 	return d, nil
+}
+
+// oldestFirst keeps what a server is given steady: a task that is new comes behind those that it is at.
+func oldestFirst(tasks []*state.Task) []*state.Task {
+	slices.SortStableFunc(tasks, func(a, b *state.Task) int { return a.Created.Compare(b.Created) })
+	return tasks
 }
 
 // knownServer is the server of an agent that calls: nobody else is told anything, nor counted as heard.

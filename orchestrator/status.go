@@ -92,6 +92,9 @@ func accountStatus(n now, a *state.Account) AccountStatus {
 	}
 	status.Why = exposure(n, a, repo)
 	status.Protected = status.Why == ""
+	if slow := n.slowBackup(a); status.Message == "" {
+		status.Message = slow
+	}
 	if failure := lastFailure(n, a); failure != "" && status.Message == "" {
 		status.Message = strings.TrimPrefix(failure, "; ")
 	}

@@ -60,7 +60,7 @@ func TestOver(t *testing.T) {
 		p := state.Policy{Retention: 2 * time.Hour, Keep: &state.Keep{Daily: 3, Weekly: 3, Monthly: 3}}
 		same(t, left(made(hourly...), p, noon), []string{
 			"2026-11-23T12:00", "2026-11-23T11:00", // younger
-			"2026-11-23T10:00", // the newest older one: of its day, week and month
+			"2026-11-23T10:00",                     // the newest older one: of its day, week and month
 			"2026-11-22T23:00", "2026-11-21T23:00", // days; the first is the end of its week, too
 			"2026-11-15T23:00",                     // week
 			"2026-10-31T23:00", "2026-09-30T23:00", // months
