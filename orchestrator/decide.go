@@ -39,6 +39,12 @@ type propose struct {
 	payload any
 }
 
+// reported is a proposal that rests on a report which may come more than once: it counts once.
+type reported struct {
+	propose
+	id string
+}
+
 // createRepository seals a new password and commits it.
 type createRepository struct {
 	account state.AccountName
@@ -53,6 +59,7 @@ type probe struct {
 }
 
 func (propose) isAction()          {}
+func (reported) isAction()         {}
 func (createRepository) isAction() {}
 func (probe) isAction()            {}
 
@@ -149,6 +156,7 @@ func reportedOutcomes(n now) []action {
 			Account: p.Account, From: p.From, To: p.To, Snapshots: p.Snapshots[:min(len(p.Snapshots), passSnapshots)],
 			Objects: p.Objects, Bytes: p.Bytes, Error: state.Shorten(p.Error)}})
 	}
+	actions = append(actions, reportedUpkeep(n)...)
 	for r := range n.seen.ready {
 		if repo := n.view.Repository(r.Account); repo != nil && repo.Home == r.Home && repo.InitialisedAt.IsZero() {
 			actions = append(actions, propose{state.RepositoryReady, state.RepositoryReadyData{Account: r.Account, Home: r.Home}})
@@ -156,6 +164,35 @@ func reportedOutcomes(n now) []action {
 	}
 	return actions
 }
+
+// reportedUpkeep is what workers did to repositories, and found in copies. Only a home's own worker speaks for it.
+func reportedUpkeep(n now) []action {
+	var actions []action
+	if n.view.Level() < protectionLevel {
+		return nil
+	}
+	for key, m := range n.seen.maintained {
+		if m.Home.Site != key.site {
+			continue
+		}
+		unknown := slices.DeleteFunc(slices.Clone(m.Unknown), func(id state.SnapshotID) bool {
+			s := n.view.Snapshot(id)
+			return s != nil && s.Account == m.Account // recorded since the job was given
+		})
+		actions = append(actions, reported{propose{state.MaintenanceRecord, state.MaintenanceRecordData{
+			Account: m.Account, Home: m.Home, Forgotten: m.Forgotten[:min(len(m.Forgotten), passSnapshots)], Objects: m.Objects, Bytes: m.Bytes,
+			Unknown: unknown[:min(len(unknown), mostUnknown)], Error: state.Shorten(m.Error)}}, key.command(state.MaintenanceRecord)})
+	}
+	for key, v := range n.seen.verified {
+		actions = append(actions, reported{propose{state.VerificationRecord, state.VerificationRecordData{
+			Account: v.Account, Site: key.site, Kind: v.Kind, Snapshot: v.Snapshot, Part: v.Part, Parts: v.Parts,
+			Error: state.Shorten(v.Error)}}, key.command(state.VerificationRecord)})
+	}
+	return actions
+}
+
+// mostUnknown bounds how many snapshots that nobody knows one report names.
+const mostUnknown = 100
 
 // passSnapshots bounds what one command says of a pass; workers send no more. What is cut is copied by the next pass.
 const passSnapshots = 400

@@ -191,8 +191,8 @@ func dailyLimit(a *state.Account) int64 {
 	return dailyDisks*a.Plan.Disk + dailyRest
 }
 
-// workerDesired is what a site lacks: repositories to create, and snapshots that other sites hold.
-func workerDesired(v *state.View, site state.SiteName, open opener) wire.WorkerDesired {
+// workerDesired is what a site lacks: repositories to create, snapshots that other sites hold, and chores.
+func workerDesired(v *state.View, site state.SiteName, all []chore, open opener) wire.WorkerDesired {
 	if held(v) {
 		return wire.WorkerDesired{Revision: revision(wire.WorkerDesired{})}
 	}
@@ -212,6 +212,7 @@ func workerDesired(v *state.View, site state.SiteName, open opener) wire.WorkerD
 			d.Copy = append(d.Copy, copyJobs(v, account, repo, site)...)
 		}
 	}
+	giveChores(v, site, all, open, &d)
 	d.Revision = revision(d)
 	return d
 }
@@ -241,7 +242,7 @@ func holds(v *state.View, account *state.Account, repo *state.Repository, site s
 func copyJobs(v *state.View, account *state.Account, repo *state.Repository, site state.SiteName) []wire.CopyJob {
 	missing := map[state.SiteName][]state.SnapshotID{}
 	for _, s := range v.Snapshots(account.Name) { // newest first
-		if _, here := s.At(site); here {
+		if _, here := s.At(site); here || !s.ForgetAt.IsZero() {
 			continue
 		}
 		if _, home := s.At(repo.Home.Site); home {

@@ -20,6 +20,9 @@ type Report struct {
 	Wait     time.Duration
 	Ready    []Initialised
 	Passes   []PassReport
+	// Maintained and Verified are told once; the leader knows them by their ID.
+	Maintained []Maintained
+	Verified   []Verified
 }
 
 // Initialised says that the repository of an account exists at its home.
@@ -53,6 +56,9 @@ type Desired struct {
 	New     bool
 	Initial []InitialJob
 	Copy    []CopyJob
+	// Maintain and Verify hold the most urgent few. A job stays here until the leader has recorded its end.
+	Maintain []MaintainJob
+	Verify   []VerifyJob
 }
 
 // InitialJob: create the account's repository in this site's store.
@@ -81,4 +87,51 @@ type StoreAddress struct {
 	Endpoint string
 	Bucket   string
 	Region   string
+}
+
+// MaintainJob: forget these snapshots at the repository's home, and prune it.
+type MaintainJob struct {
+	Account  string
+	Home     Home
+	Password string
+	Forget   []string // marked snapshots; none: prune and look after the repository only
+	Known    []string // every snapshot of the catalogue that this site should hold, Forget included; others are kept and told
+}
+
+// String keeps the password out of logs.
+func (j MaintainJob) String() string {
+	return fmt.Sprintf("maintain the repository of %s at %s, epoch %d: forget %d snapshots", j.Account, j.Home.Site, j.Home.Epoch, len(j.Forget))
+}
+
+// Maintained is what came of one.
+type Maintained struct {
+	ID             string // the worker's own: a repeated report counts once
+	Account        string
+	Home           Home
+	Forgotten      []string // no longer in the repository
+	Objects, Bytes int64    // moved to the trash
+	Unknown        []string // snapshots that are here and not in the catalogue; at most 100
+	Error          string   // a sentence; empty: all of it done
+}
+
+// VerifyJob: look whether this site's copy is good.
+type VerifyJob struct {
+	Account     string
+	Kind        string // scrubbed: each object's bytes give its name; checked: restic check, and a part of all data read; proven: restored, and compared
+	Password    string // not for scrubbed
+	Snapshot    string // of proven
+	Part, Parts int    // of checked; parts are counted from 1
+}
+
+// String keeps the password out of logs.
+func (j VerifyJob) String() string {
+	return fmt.Sprintf("verify %s: %s %.8s %d/%d", j.Account, j.Kind, j.Snapshot, j.Part, j.Parts)
+}
+
+// Verified is what came of one.
+type Verified struct {
+	ID                      string // the worker's own: a repeated report counts once
+	Account, Kind, Snapshot string
+	Part, Parts             int
+	Error                   string // a sentence; empty: good
 }
