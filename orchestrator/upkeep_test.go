@@ -1,15 +1,21 @@
 package orchestrator
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
+	"drp/runbooks"
 )
 
 // keeping is a platform with a retention, whose accounts have one snapshot for each hour that passed, copied to par2.
@@ -436,4 +442,117 @@ func readNow(p *platform, account state.AccountName) bool {
 	}
 	a := p.view().Assignment(account)
 	return a != nil && a.Restore != nil && a.ReadyAt.IsZero()
+}
+
+// brain is a coordinator that leads a platform.
+func (p *platform) brain() *Orchestrator {
+	m := newMemory()
+	m.state, m.index = p.state, p.index
+	o := New(Config{Name: "a", Store: m, Peers: noPeers{}, Clock: func() time.Time { return p.at }, Logger: slog.New(slog.DiscardHandler)})
+	o.observed = p.seen
+	o.setSince(p.since)
+	return o
+}
+
+func TestNobodyRestoresFromWhatIsMarked(t *testing.T) {
+	p := keeping(t, state.Policy{Retention: 2 * time.Hour}, 1, 4)
+	a := accountName(0)
+	p.mark()
+	over, _ := p.now().kept(p.view().Repository(a)).marked()
+	if len(over) != 2 {
+		t.Fatalf("%d are marked, want 2", len(over))
+	}
+	account, repo := p.view().Account(a), p.view().Repository(a)
+	for _, job := range copyJobs(p.view(), account, repo, "par9") {
+		for _, id := range job.Snapshots {
+			if slices.Contains(over, id) {
+				t.Errorf("snapshot %s is copied, though it is over", id.Short())
+			}
+		}
+	}
+	step := bound{Step: runbooks.Step{Type: runbooks.RestoreFiles}, arguments: map[string]string{
+		"account": string(a), "path": "www", "at": p.at.Add(-150 * time.Minute).Format(time.RFC3339)}}
+	out := restoreFilesStep(p.now(), &state.Run{ID: "r", Steps: []state.RunStep{{ID: "restore"}}}, step)
+	if out.failed == "" {
+		t.Errorf("got %+v, want nothing as old as that: what there was is over", out)
+	}
+	t.Run("failover", func(t *testing.T) {
+		p := keeping(t, state.Policy{}, 1, 1)
+		p.apply(state.InventoryApply, state.InventoryData{Policies: []state.Policy{{Name: "hourly", Schedule: "@every 1h"}}}) // par2 is to hold nothing any more
+		p.pass(time.Hour, serverName(0))
+		p.stored(a)
+		old := p.view().Snapshots(a)[1]
+		p.apply(state.SnapshotsForget, state.SnapshotsForgetData{Account: a, Home: p.view().Repository(a).Home, Snapshots: []state.SnapshotID{old.ID}})
+		free := newPlacement(p.view(), "", func(*state.Server) bool { return true })
+		s, _, _, _ := findRecovery(p.now(), free, p.view().Account(a), func(site state.SiteName) bool { return site == "par1" })
+		if s != nil {
+			t.Errorf("%s is to be restored, though it is being deleted", s.ID.Short())
+		}
+	})
+}
+
+func TestBackupNow_paused(t *testing.T) {
+	p := many(t, 1, 1, gold)
+	o := p.brain()
+	for _, pause := range []state.Pause{{Kind: state.PauseAccount, Name: "a00000"}, {Kind: state.PauseServer, Name: "host-000"}, {Kind: state.PauseSite, Name: "par1", Reason: "the store is moved"}} {
+		if err := o.PauseBackups(t.Context(), "operator/olga", pause); err != nil {
+			t.Fatal(err)
+		}
+		_, err := o.BackupNow(t.Context(), "operator/olga", []state.AccountName{accountName(0)})
+		want := fmt.Sprintf("backups of %s %s have been paused by operator/olga since 2026-11-23T03:00:00Z", pause.Kind, pause.Name)
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), pause.Reason) ||
+			!strings.Contains(err.Error(), fmt.Sprintf("drp backup resume %s %s", pause.Kind, pause.Name)) {
+			t.Errorf("got %v, want %q, and how to end it", err, want)
+		}
+		if err := o.ResumeBackups(t.Context(), "operator/olga", pause.Kind, pause.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := o.ResumeBackups(t.Context(), "operator/olga", state.PauseSite, "par1"); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("resume what is not paused: got %v", err)
+	}
+	if tasks, err := o.BackupNow(t.Context(), "operator/olga", []state.AccountName{accountName(0)}); err != nil || len(tasks) != 1 {
+		t.Errorf("got %v, %v", tasks, err)
+	}
+}
+
+// The leader marks what is over beside its loop, 32 accounts at a time, and has chores for its workers.
+func TestKeepUp(t *testing.T) {
+	p := keeping(t, state.Policy{Retention: 2 * time.Hour}, 40, 3)
+	synctest.Test(t, func(t *testing.T) {
+		began, at := time.Now(), p.at
+		o := p.brain()
+		o.config.Clock = func() time.Time { return at.Add(time.Since(began)) }
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			(&term{Orchestrator: o}).keepUp(ctx, p.since)
+		}()
+		marked := func() (n int) {
+			for i := range 40 {
+				ids, _ := p.now().kept(p.view().Repository(accountName(i))).marked()
+				n += len(ids)
+			}
+			return n
+		}
+		synctest.Wait()
+		if got := marked(); got != forgetAtOnce {
+			t.Errorf("%d accounts at the first look, want %d", got, forgetAtOnce)
+		}
+		time.Sleep(3 * upkeepLook)
+		synctest.Wait()
+		if got := marked(); got != 40 {
+			t.Errorf("%d accounts after some looks, want all", got)
+		}
+		n := o.now(p.since)
+		if d := workerDesired(n.view, "par1", o.chores.of(n, "par1"), opened); len(d.Maintain) != choresAtOnce {
+			t.Errorf("%d repositories to maintain, want %d", len(d.Maintain), choresAtOnce)
+		}
+		cancel()
+		<-done
+		if got := len(o.chores.of(n, "par1")); got != 0 {
+			t.Errorf("%d chores after the leadership, want none", got)
+		}
+	})
 }
