@@ -75,6 +75,7 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 	if message, since := trailTrouble(n.view, n.at); message != "" {
 		all = append(all, Alarm{Kind: alarmTrail, Since: since, Message: message})
 	}
+	all = append(all, repositoryAlarms(n)...)
 	slices.SortStableFunc(all, func(a, b Alarm) int {
 		if c := a.Since.Compare(b.Since); c != 0 {
 			return c

@@ -20,6 +20,7 @@ type Orchestrator struct {
 	records  records
 	asked    sync.Map // probeKey → true while a probe is under way
 	secrets  secrets
+	chores   chores
 
 	mu    sync.Mutex
 	since time.Time // when this coordinator began to lead; zero: it does not
@@ -109,12 +110,15 @@ func (o *Orchestrator) GatewaySync(ctx context.Context, r wire.GatewayReport) (w
 
 // WorkerSync takes what a site's worker has done and answers with what its site lacks.
 func (o *Orchestrator) WorkerSync(ctx context.Context, r wire.WorkerReport) (wire.WorkerDesired, error) {
-	if _, err := o.leading(); err != nil {
+	since, err := o.leading()
+	if err != nil {
 		return wire.WorkerDesired{}, err
 	}
 	o.observed.worker(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.WorkerDesired, uint64, error) {
-		d := workerDesired(v, r.Site, o.opener())
+		n := o.now(since)
+		n.view = v
+		d := workerDesired(v, r.Site, o.chores.of(n, r.Site), o.opener())
 		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked) > 0 {
 			d.Revision = revision(d)
 		}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"drp/orchestrator/schedule"
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
 )
@@ -40,6 +39,12 @@ type propose struct {
 	payload any
 }
 
+// reported is a proposal that rests on a report which may come more than once: it counts once.
+type reported struct {
+	propose
+	id string
+}
+
 // createRepository seals a new password and commits it.
 type createRepository struct {
 	account state.AccountName
@@ -54,6 +59,7 @@ type probe struct {
 }
 
 func (propose) isAction()          {}
+func (reported) isAction()         {}
 func (createRepository) isAction() {}
 func (probe) isAction()            {}
 
@@ -150,6 +156,7 @@ func reportedOutcomes(n now) []action {
 			Account: p.Account, From: p.From, To: p.To, Snapshots: p.Snapshots[:min(len(p.Snapshots), passSnapshots)],
 			Objects: p.Objects, Bytes: p.Bytes, Error: state.Shorten(p.Error)}})
 	}
+	actions = append(actions, reportedUpkeep(n)...)
 	for r := range n.seen.ready {
 		if repo := n.view.Repository(r.Account); repo != nil && repo.Home == r.Home && repo.InitialisedAt.IsZero() {
 			actions = append(actions, propose{state.RepositoryReady, state.RepositoryReadyData{Account: r.Account, Home: r.Home}})
@@ -157,6 +164,35 @@ func reportedOutcomes(n now) []action {
 	}
 	return actions
 }
+
+// reportedUpkeep is what workers did to repositories, and found in copies. Only a home's own worker speaks for it.
+func reportedUpkeep(n now) []action {
+	var actions []action
+	if n.view.Level() < protectionLevel {
+		return nil
+	}
+	for key, m := range n.seen.maintained {
+		if m.Home.Site != key.site {
+			continue
+		}
+		unknown := slices.DeleteFunc(slices.Clone(m.Unknown), func(id state.SnapshotID) bool {
+			s := n.view.Snapshot(id)
+			return s != nil && s.Account == m.Account // recorded since the job was given
+		})
+		actions = append(actions, reported{propose{state.MaintenanceRecord, state.MaintenanceRecordData{
+			Account: m.Account, Home: m.Home, Forgotten: m.Forgotten[:min(len(m.Forgotten), passSnapshots)], Objects: m.Objects, Bytes: m.Bytes,
+			Unknown: unknown[:min(len(unknown), mostUnknown)], Error: state.Shorten(m.Error)}}, key.command(state.MaintenanceRecord)})
+	}
+	for key, v := range n.seen.verified {
+		actions = append(actions, reported{propose{state.VerificationRecord, state.VerificationRecordData{
+			Account: v.Account, Site: key.site, Kind: v.Kind, Snapshot: v.Snapshot, Part: v.Part, Parts: v.Parts,
+			Error: state.Shorten(v.Error)}}, key.command(state.VerificationRecord)})
+	}
+	return actions
+}
+
+// mostUnknown bounds how many snapshots that nobody knows one report names.
+const mostUnknown = 100
 
 // passSnapshots bounds what one command says of a pass; workers send no more. What is cut is copied by the next pass.
 const passSnapshots = 400
@@ -212,99 +248,6 @@ func firstPlacements(n now) []action {
 // byRecovery is the order in which accounts come back.
 func byRecovery(a, b *state.Account) int {
 	return cmp.Or(cmp.Compare(a.Tier.Rank(), b.Tier.Rank()), cmp.Compare(a.Name, b.Name))
-}
-
-// A failed backup is tried again after a minute, then after two, four … but no later than its next slot.
-const (
-	firstRetry = time.Minute
-	lastRetry  = time.Hour
-)
-
-// dueBackups gives each account that runs its backup when the schedule says so. Slots that were missed are made up for
-// by one backup.
-func dueBackups(n now) []action {
-	var actions []action
-	busy := map[state.AccountName]bool{}
-	for _, t := range n.view.Tasks() {
-		if t.Status == state.TaskPending && t.Kind == state.TaskBackup {
-			busy[t.Account] = true
-		}
-	}
-	schedules := map[state.PolicyName]schedule.Schedule{}
-	for _, p := range n.view.Policies() {
-		if s, err := schedule.Parse(p.Schedule, p.TimeZone); err == nil {
-			schedules[p.Name] = s
-		}
-	}
-	for _, account := range n.view.Accounts() {
-		s, ok := schedules[account.Policy]
-		if !ok || busy[account.Name] || !n.canBackUp(account.Name) {
-			continue
-		}
-		due, ok := n.due(account, s)
-		if !ok {
-			continue
-		}
-		a := n.view.Assignment(account.Name)
-		actions = append(actions, propose{state.TaskCreate, state.TaskCreateData{Task: newBackup(a, due, n.at, "")}})
-	}
-	return actions
-}
-
-// canBackUp reports whether the account runs, its server answers, and its repository exists at its home.
-func (n now) canBackUp(name state.AccountName) bool { return n.whyNoBackup(name) == "" }
-
-// whyNoBackup is empty when there can be one.
-func (n now) whyNoBackup(name state.AccountName) string {
-	a, repo := n.view.Assignment(name), n.view.Repository(name)
-	switch {
-	case held(n.view):
-		return "the cluster was recovered and does nothing before a person says so: drp recover status, then drp recover resume"
-	case a == nil:
-		return "it has no server yet"
-	case repo == nil || repo.InitialisedAt.IsZero():
-		return "its repository is still being made"
-	case a.Stop || a.Fenced != nil:
-		return "it was stopped on " + string(a.Server)
-	case a.ReadyAt.IsZero():
-		return "it is still being started on " + string(a.Server)
-	case !n.answers(a.Server):
-		return "server " + string(a.Server) + " does not answer"
-	}
-	return ""
-}
-
-func (n now) due(account *state.Account, s schedule.Schedule) (time.Time, bool) {
-	status := n.view.BackupStatus(account.Name)
-	if status == nil {
-		// The first backup does not wait for a slot: until it is there, everything would be lost.
-		return n.at, true
-	}
-	if status.Due.After(n.at) || status.Finished.After(n.at) {
-		return n.at, true // a wrong clock was here: it must not keep backups away until its time has come
-	}
-	if due, ok := s.Spread(string(account.Name)).Latest(status.Due, n.at); ok {
-		return due, true
-	}
-	if status.Failures > 0 {
-		wait := min(firstRetry<<min(status.Failures-1, 6), lastRetry)
-		if !n.at.Before(status.Finished.Add(wait)) {
-			return status.Due, true
-		}
-	}
-	return time.Time{}, false
-}
-
-// newBackup makes a task that is named after account, slot and moment, so that two leaders never make one slot's twice.
-func newBackup(a *state.Assignment, due, at time.Time, by string) state.Task {
-	id := "backup-" + string(a.Account) + "-" + a.Token.String() + "-" + at.UTC().Format("20060102T150405.000Z")
-	if by != "" {
-		id += "-" + by
-	}
-	return state.Task{
-		ID: state.TaskID(id), Kind: state.TaskBackup, Account: a.Account, Server: a.Server, Token: a.Token,
-		Created: at, Due: due, Status: state.TaskPending,
-	}
 }
 
 // endedTasks lets go of tasks whose run has ended: the run's step keeps what they said. One that is still under way

@@ -88,17 +88,32 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 		aside, _ := open.account(account, false)
 		d.Accounts = append(d.Accounts, wire.DesiredAccount{Account: aside, Token: a.Token, SetAside: o.Token.Less(a.Token)})
 	}
-	for _, t := range v.TasksOn(server.Name) {
+	backups := 0
+	for _, t := range oldestFirst(v.TasksOn(server.Name)) {
 		a := v.Assignment(t.Account)
 		if t.Status != state.TaskPending || a == nil || a.Token != t.Token {
 			continue
 		}
-		if access, ok := repositoryAccess(v, a, open); ok {
-			d.Tasks = append(d.Tasks, wire.DesiredTask{Task: *t, Repository: access})
+		if t.Kind == state.TaskBackup && backups == ServerBackups(server) {
+			continue // asked for by hand; it waits until one of the others has ended
 		}
+		access, ok := repositoryAccess(v, a, open)
+		if !ok {
+			continue
+		}
+		if t.Kind == state.TaskBackup {
+			backups++
+		}
+		d.Tasks = append(d.Tasks, wire.DesiredTask{Task: *t, Repository: access})
 	}
 	d.Revision = revision(d)
 	return d, nil
+}
+
+// oldestFirst keeps what a server is given steady: a task that is new comes behind those that it is at.
+func oldestFirst(tasks []*state.Task) []*state.Task {
+	slices.SortStableFunc(tasks, func(a, b *state.Task) int { return a.Created.Compare(b.Created) })
+	return tasks
 }
 
 // knownServer is the server of an agent that calls: nobody else is told anything, nor counted as heard.
@@ -176,8 +191,8 @@ func dailyLimit(a *state.Account) int64 {
 	return dailyDisks*a.Plan.Disk + dailyRest
 }
 
-// workerDesired is what a site lacks: repositories to create, and snapshots that other sites hold.
-func workerDesired(v *state.View, site state.SiteName, open opener) wire.WorkerDesired {
+// workerDesired is what a site lacks: repositories to create, snapshots that other sites hold, and chores.
+func workerDesired(v *state.View, site state.SiteName, all []chore, open opener) wire.WorkerDesired {
 	if held(v) {
 		return wire.WorkerDesired{Revision: revision(wire.WorkerDesired{})}
 	}
@@ -197,6 +212,7 @@ func workerDesired(v *state.View, site state.SiteName, open opener) wire.WorkerD
 			d.Copy = append(d.Copy, copyJobs(v, account, repo, site)...)
 		}
 	}
+	giveChores(v, site, all, open, &d)
 	d.Revision = revision(d)
 	return d
 }
@@ -226,7 +242,7 @@ func holds(v *state.View, account *state.Account, repo *state.Repository, site s
 func copyJobs(v *state.View, account *state.Account, repo *state.Repository, site state.SiteName) []wire.CopyJob {
 	missing := map[state.SiteName][]state.SnapshotID{}
 	for _, s := range v.Snapshots(account.Name) { // newest first
-		if _, here := s.At(site); here {
+		if _, here := s.At(site); here || !s.ForgetAt.IsZero() {
 			continue
 		}
 		if _, home := s.At(repo.Home.Site); home {

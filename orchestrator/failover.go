@@ -192,6 +192,9 @@ func findRecovery(n now, free *placement, account *state.Account, lost func(stat
 	reason := "it has no snapshot yet"
 	tried := map[state.SiteName]bool{}
 	for _, snapshot := range n.view.Snapshots(account.Name) { // newest first
+		if !snapshot.ForgetAt.IsZero() {
+			continue
+		}
 		if len(tried) == 0 {
 			reason = "no snapshot of it was copied to another site"
 		}

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +42,7 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 	defer t.probing.Wait()
 	t.probing.Go(func() { o.keepSecrets(ctx) })
 	t.probing.Go(func() { t.keepTrail(ctx) })
+	t.probing.Go(func() { t.keepUp(ctx, since) })
 	told := time.Time{}
 	for ctx.Err() == nil {
 		changed, reported := o.config.Store.Changed(), o.observed.next()
@@ -115,6 +114,13 @@ func (t *term) carryOut(ctx context.Context, n now, actions []action) {
 				}
 				return nil
 			})
+		case reported:
+			group.Go(func() error {
+				if _, err := t.reportAs(ctx, a.id, a.name, a.payload); err != nil {
+					unsure.Store(true)
+				}
+				return nil
+			})
 		case createRepository:
 			group.Go(func() error {
 				t.createRepository(ctx, a)
@@ -132,7 +138,12 @@ func (t *term) carryOut(ctx context.Context, n now, actions []action) {
 
 // report proposes for the loop itself: a refusal means that the state moved on, and the next look will see it.
 func (o *Orchestrator) report(ctx context.Context, name state.Name, payload any) (refused bool, err error) {
-	result, err := o.config.Store.Propose(ctx, state.NewCommand(name, uuid.NewString(), o.config.Clock(), o.system(), payload))
+	return o.reportAs(ctx, uuid.NewString(), name, payload)
+}
+
+// reportAs does so under an id: what was proposed under it before is not done again.
+func (o *Orchestrator) reportAs(ctx context.Context, id string, name state.Name, payload any) (refused bool, err error) {
+	result, err := o.config.Store.Propose(ctx, state.NewCommand(name, id, o.config.Clock(), o.system(), payload))
 	switch {
 	case err != nil && ctx.Err() == nil:
 		o.log.Warn("proposal failed", "command", name, "error", err)
@@ -146,7 +157,7 @@ func (o *Orchestrator) report(ctx context.Context, name state.Name, payload any)
 
 // forgetTaken drops the reports that have been committed, or refused.
 func (o *Orchestrator) forgetTaken(n now) {
-	o.observed.taken(slices.Collect(maps.Keys(n.seen.passes)), slices.Collect(maps.Keys(n.seen.ready)))
+	o.observed.taken(n.seen)
 }
 
 // propose commits one command under an id of its own.

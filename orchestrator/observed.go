@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"maps"
 	"sync"
 	"time"
@@ -27,14 +29,29 @@ type observed struct {
 	said     map[string]wire.Introduction // what they said of themselves
 	passes   map[string]wire.PassReport   // by the worker's id
 	ready    map[wire.Initialised]bool
-	probes   map[probeKey]wire.ProbeResult
-	changed  chan struct{} // closed at the next report that differs
+	// By what the workers call them.
+	maintained map[reportKey]wire.Maintained
+	verified   map[reportKey]wire.Verified
+	probes     map[probeKey]wire.ProbeResult
+	changed    chan struct{} // closed at the next report that differs
 }
 
 type probeKey struct {
 	run     state.RunID
 	account state.AccountName
 	service string
+}
+
+// reportKey is a worker's own name of a report, which is its site's.
+type reportKey struct {
+	site state.SiteName
+	id   string
+}
+
+// command is the id of the command that the report becomes. It has one form whatever a worker writes.
+func (k reportKey) command(name state.Name) string {
+	sum := sha256.Sum256([]byte(k.id))
+	return string(name) + "-" + string(k.site) + "-" + hex.EncodeToString(sum[:16])
 }
 
 func newObserved() *observed {
@@ -54,6 +71,8 @@ func (o *observed) reset() {
 	o.said = map[string]wire.Introduction{}
 	o.passes = map[string]wire.PassReport{}
 	o.ready = map[wire.Initialised]bool{}
+	o.maintained = map[reportKey]wire.Maintained{}
+	o.verified = map[reportKey]wire.Verified{}
 	o.probes = map[probeKey]wire.ProbeResult{}
 }
 
@@ -96,7 +115,13 @@ func (o *observed) worker(r wire.WorkerReport, now time.Time) {
 	for _, i := range r.Ready {
 		o.ready[i] = true
 	}
-	if len(r.Passes)+len(r.Ready) > 0 {
+	for _, m := range r.Maintained {
+		o.maintained[reportKey{r.Site, m.ID}] = m
+	}
+	for _, v := range r.Verified {
+		o.verified[reportKey{r.Site, v.ID}] = v
+	}
+	if len(r.Passes)+len(r.Ready)+len(r.Maintained)+len(r.Verified) > 0 {
 		o.wake()
 	}
 }
@@ -140,33 +165,42 @@ type glance struct {
 	peers    map[string]time.Time
 	passes   map[string]wire.PassReport
 	ready    map[wire.Initialised]bool
-	probes   map[probeKey]wire.ProbeResult
+	// By what the workers call them.
+	maintained map[reportKey]wire.Maintained
+	verified   map[reportKey]wire.Verified
+	probes     map[probeKey]wire.ProbeResult
 }
 
 func (o *observed) glance() glance {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return glance{
-		contacts: maps.Clone(o.contacts),
-		reports:  maps.Clone(o.reports),
-		gateways: maps.Clone(o.gateways),
-		workers:  maps.Clone(o.workers),
-		peers:    maps.Clone(o.peers),
-		passes:   maps.Clone(o.passes),
-		ready:    maps.Clone(o.ready),
-		probes:   maps.Clone(o.probes),
+		contacts:   maps.Clone(o.contacts),
+		reports:    maps.Clone(o.reports),
+		gateways:   maps.Clone(o.gateways),
+		workers:    maps.Clone(o.workers),
+		peers:      maps.Clone(o.peers),
+		passes:     maps.Clone(o.passes),
+		ready:      maps.Clone(o.ready),
+		maintained: maps.Clone(o.maintained),
+		verified:   maps.Clone(o.verified),
+		probes:     maps.Clone(o.probes),
 	}
 }
 
 // taken forgets what has been committed, so that it is not proposed again.
-func (o *observed) taken(passes []string, ready []wire.Initialised) {
+func (o *observed) taken(g glance) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, p := range passes {
-		delete(o.passes, p)
-	}
-	for _, r := range ready {
-		delete(o.ready, r)
+	forget(o.passes, g.passes)
+	forget(o.ready, g.ready)
+	forget(o.maintained, g.maintained)
+	forget(o.verified, g.verified)
+}
+
+func forget[K comparable, V any](from, taken map[K]V) {
+	for key := range taken {
+		delete(from, key)
 	}
 }
 

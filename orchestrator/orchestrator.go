@@ -129,7 +129,8 @@ type AccountStatus struct {
 	Snapshot state.SnapshotID  `json:"snapshot,omitempty"` // newest
 	Age      time.Duration     `json:"age,omitempty"`      // since its start
 	CopiedTo []state.SiteName  `json:"copied_to,omitempty"`
-	// Protected: the newest snapshot that is on every replica site is younger than the policy's RPO. Why not, otherwise.
+	// Protected: the newest snapshot that is on every replica site is younger than the policy's RPO, and each copy was checked,
+	// read and proven within its limits. Why not, otherwise.
 	Protected bool   `json:"protected"`
 	Why       string `json:"why,omitempty"`
 }
@@ -149,6 +150,12 @@ type API interface {
 	StartRun(ctx context.Context, by string, r StartRequest) (*state.Run, error)                               // (leader)
 	ConfirmRun(ctx context.Context, by string, id state.RunID, planHash string, down []state.ServerName) error // (leader)
 	CancelRun(ctx context.Context, by string, id state.RunID) error                                            // (leader)
+
+	Protection(ctx context.Context, f ProtectionFilter) (*ProtectionReport, error)               // (leader)
+	AccountProtection(ctx context.Context, name state.AccountName) (*AccountVerification, error) // (leader)
+	Pauses(ctx context.Context) ([]*state.Pause, error)                                          // (leader)
+	PauseBackups(ctx context.Context, by string, p state.Pause) error                            // (leader)
+	ResumeBackups(ctx context.Context, by string, kind state.PauseKind, name string) error       // (leader)
 
 	BackupNow(ctx context.Context, by string, accounts []state.AccountName) ([]state.TaskID, error)           // (leader)
 	CreateToken(ctx context.Context, by, name, role string, validity time.Duration) (token string, err error) // (leader)

@@ -79,6 +79,9 @@ func held(v *state.View) bool {
 func facts(n now) []action {
 	var actions []action
 	for _, a := range slices.Concat(statusChanges(n), reportedOutcomes(n)) {
+		if r, ok := a.(reported); ok {
+			actions = append(actions, r)
+		}
 		if p, ok := a.(propose); ok && p.name != state.AssignmentFenced && p.name != state.AssignmentStop {
 			actions = append(actions, a)
 		}

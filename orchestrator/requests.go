@@ -255,18 +255,23 @@ func (o *Orchestrator) BackupNow(ctx context.Context, by string, accounts []stat
 	if err != nil {
 		return nil, err
 	}
+	answering := n.answering()
 	for _, name := range accounts {
-		switch {
-		case n.view.Account(name) == nil:
+		if n.view.Account(name) == nil {
 			return nil, fmt.Errorf("back up: there is no account %q: %w", name, state.ErrNotFound)
-		case !n.canBackUp(name):
-			return nil, fmt.Errorf("back up %s: %s: %w", name, n.whyNoBackup(name), ErrRefused)
+		}
+		a := n.view.Assignment(name)
+		if why := n.whyNoBackup(name, a, answering); why != "" {
+			return nil, fmt.Errorf("back up %s: %s: %w", name, why, ErrRefused)
+		}
+		if p := n.paused(a); p != nil {
+			return nil, fmt.Errorf("back up %s: %s; end it with drp backup resume %s %s: %w", name, pauseText(p), p.Kind, p.Name, ErrRefused)
 		}
 	}
 	var tasks []state.TaskID
 	for _, name := range accounts {
-		if under := n.backupUnderWay(name); under != "" {
-			tasks = append(tasks, under) // it has begun already: that is the one asked for
+		if under := n.backupUnderWay(name); under != nil {
+			tasks = append(tasks, under.ID) // it has begun already: that is the one asked for
 			continue
 		}
 		task := newBackup(n.view.Assignment(name), time.Time{}, n.at, uuid.NewString()[:8])
@@ -276,15 +281,6 @@ func (o *Orchestrator) BackupNow(ctx context.Context, by string, accounts []stat
 		tasks = append(tasks, task.ID)
 	}
 	return tasks, nil
-}
-
-func (n now) backupUnderWay(name state.AccountName) state.TaskID {
-	for _, t := range n.view.Tasks() {
-		if t.Account == name && t.Kind == state.TaskBackup && t.Status == state.TaskPending {
-			return t.ID
-		}
-	}
-	return ""
 }
 
 const tokenPrefix = "drp_"

@@ -82,8 +82,7 @@ func accountStatus(n now, a *state.Account) AccountStatus {
 	if repo != nil {
 		status.Home = repo.Home
 	}
-	if all := n.view.Snapshots(a.Name); len(all) > 0 {
-		newest := all[0]
+	if newest := n.newest(a.Name); newest != nil {
 		status.Snapshot, status.Age = newest.ID, n.at.Sub(newest.Start)
 		for _, c := range newest.Sites {
 			status.CopiedTo = append(status.CopiedTo, c.Site)
@@ -92,14 +91,27 @@ func accountStatus(n now, a *state.Account) AccountStatus {
 	}
 	status.Why = exposure(n, a, repo)
 	status.Protected = status.Why == ""
+	if slow := n.slowBackup(a); status.Message == "" {
+		status.Message = slow
+	}
 	if failure := lastFailure(n, a); failure != "" && status.Message == "" {
 		status.Message = strings.TrimPrefix(failure, "; ")
 	}
 	return status
 }
 
+// newest is the newest snapshot that is not over.
+func (n now) newest(a state.AccountName) *state.Snapshot {
+	for _, s := range n.view.Snapshots(a) {
+		if s.ForgetAt.IsZero() {
+			return s
+		}
+	}
+	return nil
+}
+
 // exposure says why an account is not protected: its newest snapshot that every replica site holds has to be younger
-// than the policy's objective. Empty: it is protected.
+// than the policy's objective, and each copy has to be checked, read and proven within its limits. Empty: it is protected.
 func exposure(n now, a *state.Account, repo *state.Repository) string {
 	policy := n.view.Policy(a.Policy)
 	switch {
@@ -113,6 +125,9 @@ func exposure(n now, a *state.Account, repo *state.Repository) string {
 	needed := slices.DeleteFunc(slices.Clone(policy.Replicas), func(s state.SiteName) bool { return s == repo.Home.Site })
 	missing := repo.Home.Site
 	for _, s := range n.view.Snapshots(a.Name) { // newest first
+		if !s.ForgetAt.IsZero() {
+			continue
+		}
 		missing = ""
 		for _, site := range append([]state.SiteName{repo.Home.Site}, needed...) {
 			if _, ok := s.At(site); !ok && missing == "" {
@@ -129,7 +144,7 @@ func exposure(n now, a *state.Account, repo *state.Repository) string {
 		if age > policy.RPO {
 			return fmt.Sprintf("the newest snapshot that every site holds is %s old, the objective is %s", age.Round(time.Second), policy.RPO) + lastFailure(n, a)
 		}
-		return ""
+		return unverified(n, repo)
 	}
 	if len(n.view.Snapshots(a.Name)) == 0 {
 		return "it has no snapshot yet" + lastFailure(n, a)

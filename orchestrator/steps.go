@@ -305,7 +305,7 @@ func restoreFilesStep(n now, r *state.Run, s bound) outcome {
 		return outcome{failed: fmt.Sprintf("parameter at: %v", err)}
 	}
 	for _, snapshot := range n.view.Snapshots(account) {
-		if _, here := snapshot.At(repo.Home.Site); !here || snapshot.Start.After(at) {
+		if _, here := snapshot.At(repo.Home.Site); !here || snapshot.Start.After(at) || !snapshot.ForgetAt.IsZero() {
 			continue
 		}
 		return outcome{

@@ -23,7 +23,7 @@ func newBackupCommand(c *connection) *cobra.Command {
 	}
 	now.Flags().BoolVar(&wait, "wait", false, "wait until the backups have ended, and fail when one of them does")
 	now.Flags().DurationVar(&timeout, "timeout", 30*time.Minute, "how long to wait")
-	cmd.AddCommand(now)
+	cmd.AddCommand(now, newPauseCommand(c), newResumeBackupsCommand(c), newPausesCommand(c))
 	return cmd
 }
 

@@ -21,6 +21,7 @@ const (
 	codeRefused     = 3
 	codeUnreachable = 4 // no coordinator answers or leads, or nobody knows what became of the request
 	codeRun         = 5 // a run failed, in whole or in part
+	codeUnprotected = 6 // drp protection: not all accounts are
 	codeInterrupted = 130
 )
 
@@ -46,12 +47,15 @@ func (e *interruptError) Error() string {
 func exitCode(err error) int {
 	var usage usageError
 	var run *runError
+	var unprotected *unprotectedError
 	var interrupted *interruptError
 	switch {
 	case err == nil:
 		return codeDone
 	case errors.As(err, &run):
 		return codeRun
+	case errors.As(err, &unprotected):
+		return codeUnprotected
 	case errors.As(err, &usage):
 		return codeUsage
 	case errors.As(err, &interrupted):

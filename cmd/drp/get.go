@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drp/orchestrator"
 	"drp/orchestrator/api"
 	"drp/raftstore/state"
 )
@@ -61,31 +62,31 @@ func named[T any](all []*T, want string, name func(*T) string) []*T {
 }
 
 func printSites(w io.Writer, sites []*state.Site) {
-	t := newTable("SITE", "STORE", "GATEWAYS")
+	t := newTable("SITE", "STORE", "BACKUPS", "GATEWAYS")
 	for _, s := range sites {
-		store := "-"
+		store, backups := "-", strconv.Itoa(orchestrator.SiteBackups(s))
 		switch {
 		case s.Witness:
-			store = "(witness)"
+			store, backups = "(witness)", "-"
 		case s.Store != nil:
 			store = s.Store.Endpoint + " " + s.Store.Bucket
 		}
-		t.add(string(s.Name), store, or(strings.Join(s.Gateways, ", ")))
+		t.add(string(s.Name), store, backups, or(strings.Join(s.Gateways, ", ")))
 	}
 	t.print(w)
 }
 
 func printServers(w io.Writer, servers []*state.Server) {
-	t := newTable("SERVER", "SITE", "RACK", "POWER", "MEMORY", "CPU", "PROCESSES", "DISK")
+	t := newTable("SERVER", "SITE", "RACK", "POWER", "MEMORY", "CPU", "PROCESSES", "DISK", "BACKUPS")
 	for _, s := range servers {
 		t.add(string(s.Name), string(s.Site), or(s.Rack), or(s.Power), size(s.Capacity.Memory), cores(s.Capacity.CPU),
-			strconv.FormatInt(s.Capacity.Processes, 10), size(s.Capacity.Disk))
+			strconv.FormatInt(s.Capacity.Processes, 10), size(s.Capacity.Disk), strconv.Itoa(orchestrator.ServerBackups(s)))
 	}
 	t.print(w)
 }
 
 func printPolicies(w io.Writer, policies []*state.Policy) {
-	t := newTable("POLICY", "SCHEDULE", "RETENTION", "RPO", "REPLICAS")
+	t := newTable("POLICY", "SCHEDULE", "RETENTION", "KEEP", "RPO", "CHECK", "READ", "PROVE", "REPLICAS")
 	for _, p := range policies {
 		schedule := p.Schedule
 		if p.TimeZone != "" {
@@ -98,9 +99,27 @@ func printPolicies(w io.Writer, policies []*state.Policy) {
 		if p.RPO > 0 {
 			rpo = short(p.RPO)
 		}
-		t.add(string(p.Name), schedule, retention, rpo, or(join(p.Replicas)))
+		t.add(string(p.Name), schedule, retention, keeps(p.Keep), rpo,
+			short(orchestrator.CheckWithin(p)), short(orchestrator.ReadWithin(p)), short(orchestrator.ProveWithin(p)), or(join(p.Replicas)))
 	}
 	t.print(w)
+}
+
+// keeps says of how many days, weeks and months the newest snapshot is kept beyond the retention.
+func keeps(k *state.Keep) string {
+	if k == nil {
+		return "-"
+	}
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		unit string
+	}{{k.Daily, "d"}, {k.Weekly, "w"}, {k.Monthly, "m"}} {
+		if part.n > 0 {
+			parts = append(parts, strconv.Itoa(part.n)+part.unit)
+		}
+	}
+	return strings.Join(parts, " ")
 }
 
 func newGetAccountsCommand(c *connection) *cobra.Command {

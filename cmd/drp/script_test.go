@@ -313,6 +313,9 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 			b.Cluster.Verified.Nodes[0].Name = "par1-c"
 		case "alarm": // KIND MEMBER MESSAGE
 			b.Report.Alarms = append(b.Report.Alarms, orchestrator.Alarm{Kind: args[1], Member: args[2], Message: args[3], Since: apitest.Start.Add(-20 * time.Minute)})
+		case "all-good": // drp protection has nothing to say
+			b.Protected.Report = &orchestrator.ProtectionReport{At: apitest.Start, Accounts: 3, Protected: 3, Unprotected: []orchestrator.AccountProtection{},
+				Tiers: []orchestrator.TierProtection{{Tier: state.Gold, Accounts: 3, Protected: 3, Oldest: 12 * time.Minute}}}
 		case "protected": // all accounts are
 			for i := range b.Report.Accounts {
 				b.Report.Accounts[i].Protected = true
@@ -344,7 +347,7 @@ func exampleBrain() *apitest.Brain {
 			{Name: "par3", Witness: true},
 		},
 		Servers:  []state.Server{{Name: "par1-s1", Site: "par1", Rack: "r1", Capacity: room}, {Name: "par2-s1", Site: "par2", Capacity: room}},
-		Policies: []state.Policy{{Name: "hourly", Schedule: "0 * * * *", Replicas: []state.SiteName{"par1", "par2"}, RPO: 90 * time.Minute, Retention: 720 * time.Hour}},
+		Policies: []state.Policy{{Name: "hourly", Schedule: "0 * * * *", Replicas: []state.SiteName{"par1", "par2"}, RPO: 90 * time.Minute, Retention: 720 * time.Hour, Keep: &state.Keep{Weekly: 8, Monthly: 12}, ProveWithin: 14 * 24 * time.Hour}},
 		Accounts: accounts,
 	})
 	b.Plan = &orchestrator.Plan{
@@ -381,5 +384,38 @@ func exampleBrain() *apitest.Brain {
 				Why: "the newest snapshot that every site holds is 1h35m0s old, the objective is 1h30m0s; the last backup failed: repository is locked"},
 		},
 	}
+	b.Protected = exampleProtection()
 	return b
+}
+
+// exampleProtection is that of four accounts, one of which is well.
+func exampleProtection() apitest.Protected {
+	ago := func(d time.Duration) time.Time { return apitest.Start.Add(-d) }
+	const hour, day = time.Hour, 24 * time.Hour
+	pauses := []*state.Pause{{Kind: state.PauseServer, Name: "par1-s1", Reason: "a disk is exchanged\x1b[2J", By: "operator/olga", Since: ago(3 * hour)}}
+	shop := orchestrator.AccountProtection{Account: "shop", Tier: state.Gold, Site: "par1", Snapshot: "fedcba9876543210", Age: 95 * time.Minute,
+		Why: "the newest snapshot that every site holds is 1h35m0s old, the objective is 1h30m0s"}
+	return apitest.Protected{
+		Pauses: pauses,
+		Report: &orchestrator.ProtectionReport{
+			At: apitest.Start, Accounts: 4, Protected: 1, Pauses: pauses,
+			Unprotected: []orchestrator.AccountProtection{
+				{Account: "blog", Tier: state.Bronze, Why: "it has no snapshot yet"}, shop,
+				{Account: "forum", Tier: state.Bronze, Site: "par2", Snapshot: "0123", Age: 20 * time.Minute, Why: "its copy at par1 could not be proven: index.html differs"},
+			},
+			Tiers: []orchestrator.TierProtection{
+				{Tier: state.Gold, Accounts: 2, Protected: 1, Oldest: 95 * time.Minute}, {Tier: state.Bronze, Accounts: 2, Nothing: 1, Oldest: 20 * time.Minute}},
+			First: orchestrator.FirstBackups{Waiting: 30, LastHour: 12, Done: apitest.Start.Add(150 * time.Minute)},
+		},
+		Account: &orchestrator.AccountVerification{
+			At: apitest.Start, Protection: shop, CheckWithin: 7 * day, ReadWithin: 30 * day, ProveWithin: 30 * day,
+			Copies: []orchestrator.CopyProtection{
+				{Site: "par1", Home: true, Snapshot: "fedcba9876543210", Start: ago(95 * time.Minute), Scrubbed: ago(9 * day), Checked: ago(2 * day), ReadSince: ago(20 * day), Part: 3, Parts: 4,
+					Proven: ago(5 * hour), Restored: "0123456789abcdef"},
+				{Site: "par2", Failure: "the store is full", Errors: map[state.VerificationKind]state.Failure{state.Checked: {Error: "pack 12 is broken", At: ago(hour), Count: 2}}},
+			},
+			Maintenance: &state.Maintenance{Account: "shop", Home: state.Home{Site: "par1", Epoch: 1}, At: ago(hour), Done: ago(3 * day), Objects: 40, Bytes: 600 << 20,
+				Unknown: 1, Example: "abcdef0123456789", Error: "no room", Failures: 2},
+		},
+	}
 }

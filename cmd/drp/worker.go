@@ -6,10 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drp/orchestrator/api"
-	"drp/orchestrator/wire"
 	"drp/raftstore/identity"
-	"drp/raftstore/state"
 	"drp/replicator"
 	"drp/replicator/restic"
 	"drp/replicator/worker"
@@ -65,48 +62,4 @@ func runWorker(ctx context.Context, path string) error {
 	log.Info("worker is ready", "name", c.Name, "site", c.Site)
 	go keepRenewed(ctx, credentials, client.Renew, log)
 	return w.Run(ctx)
-}
-
-// workerLeader puts the worker's words into those of the wire. The worker stands below both.
-type workerLeader struct {
-	client      *api.Client
-	credentials *identity.Credentials
-}
-
-func (l workerLeader) Sync(ctx context.Context, r worker.Report) (worker.Desired, error) {
-	report := wire.WorkerReport{Site: state.SiteName(r.Site), Revision: r.Revision, Wait: r.Wait}
-	for _, i := range r.Ready {
-		report.Ready = append(report.Ready, wire.Initialised{
-			Account: state.AccountName(i.Account), Home: state.Home{Site: state.SiteName(i.Home.Site), Epoch: i.Home.Epoch}})
-	}
-	for _, p := range r.Passes {
-		report.Passes = append(report.Passes, wire.PassReport{
-			ID: p.ID, Account: state.AccountName(p.Account), From: state.SiteName(p.From),
-			Snapshots: convert[state.SnapshotID](p.Snapshots), Objects: p.Objects, Bytes: p.Bytes, Error: p.Error})
-	}
-	d, err := l.client.WorkerSync(ctx, report)
-	if err != nil {
-		return worker.Desired{}, err
-	}
-	l.credentials.SetRevocations(d.Revoked)
-	desired := worker.Desired{Revision: d.Revision, New: d.NewSite}
-	for _, j := range d.Initial {
-		desired.Initial = append(desired.Initial, worker.InitialJob{Account: string(j.Account), Home: workerHome(j.Home), Password: j.Password})
-	}
-	for _, j := range d.Copy {
-		desired.Copy = append(desired.Copy, worker.CopyJob{
-			Account: string(j.Account), From: string(j.From), Home: workerHome(j.Home), Snapshots: convert[string](j.Snapshots),
-			Store: worker.StoreAddress{Endpoint: j.Store.Endpoint, Bucket: j.Store.Bucket, Region: j.Store.Region}})
-	}
-	return desired, nil
-}
-
-func workerHome(h state.Home) worker.Home { return worker.Home{Site: string(h.Site), Epoch: h.Epoch} }
-
-func convert[To, From ~string](list []From) []To {
-	out := make([]To, len(list))
-	for i, s := range list {
-		out[i] = To(s)
-	}
-	return out
 }

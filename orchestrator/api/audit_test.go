@@ -17,21 +17,22 @@ import (
 // customersData is which routes show what is a customer's, and how the trail calls it; written down a second time on purpose.
 func customersData() map[string]string {
 	return map[string]string{
-		"list-accounts":     "list accounts",
-		"get-account":       "read account",
-		"list-snapshots":    "read snapshots",
-		"list-runs":         "list runs",
-		"get-run":           "read run",
-		"list-run-accounts": "read run's accounts",
-		"plan-failover":     "plan failover",
-		"read-audit":        "read audit trail",
+		"list-accounts":          "list accounts",
+		"get-account":            "read account",
+		"list-snapshots":         "read snapshots",
+		"get-account-protection": "read protection",
+		"list-runs":              "list runs",
+		"get-run":                "read run",
+		"list-run-accounts":      "read run's accounts",
+		"plan-failover":          "plan failover",
+		"read-audit":             "read audit trail",
 	}
 }
 
 // innocent routes show nothing that is a customer's, or are commands, which leave their own entry.
 func innocent() []string {
 	return []string{
-		"get-health", "get-status", "list-sites", "list-servers", "list-policies", "list-runbooks", "get-runbook",
+		"get-health", "get-status", "get-protection", "list-pauses", "pause-backups", "resume-backups", "list-sites", "list-servers", "list-policies", "list-runbooks", "get-runbook",
 		"apply-inventory", "back-up", "start-run", "confirm-run", "cancel-run", "create-token", "revoke-token",
 		"list-members", "plan-removal", "verify-members", "join-member", "remove-member", "transfer", "snapshot-log", "acquainted",
 		"get-recovery", "resume", "export-now", "export-state", // the latter two record themselves before they answer
@@ -51,12 +52,13 @@ func secretive(n *node) {
 	})
 	n.brain.Set(func(b *apitest.Brain) {
 		b.Plan = &orchestrator.Plan{Scope: orchestrator.Scope{Site: "par1"}, Hash: "guestbook"}
+		b.Protected.Account = &orchestrator.AccountVerification{Protection: orchestrator.AccountProtection{Account: "guestbook"}}
 	})
 }
 
 // reading is a request of a route that the rig can answer.
 func reading(rt route) (path, body string) {
-	path = strings.NewReplacer("{name}", "guestbook", "{id}", "run1").Replace(rt.path)
+	path = strings.NewReplacer("{name}", "guestbook", "{id}", "run1", "{kind}", "account").Replace(rt.path)
 	if rt.id == "plan-failover" {
 		return path, `{"site":"par1"}`
 	}

@@ -27,6 +27,11 @@ func allowed() map[string]string {
 		"GET /v1/accounts":                    people,
 		"GET /v1/accounts/{name}":             people,
 		"GET /v1/accounts/{name}/snapshots":   people,
+		"GET /v1/accounts/{name}/protection":  people,
+		"GET /v1/protection":                  people,
+		"GET /v1/pauses":                      people,
+		"POST /v1/pauses":                     operator,
+		"DELETE /v1/pauses/{kind}/{name}":     operator,
 		"GET /v1/audit":                       operator,
 		"POST /v1/inventory":                  operator,
 		"POST /v1/plans/failover":             operator,
@@ -124,7 +129,7 @@ func TestServer_RolesByRoutes(t *testing.T) {
 }
 
 func pathOf(rt route) string {
-	return strings.NewReplacer("{name}", "none", "{id}", "none").Replace(rt.path)
+	return strings.NewReplacer("{name}", "none", "{id}", "none", "{kind}", "site").Replace(rt.path)
 }
 
 func (a asking) ask(t *testing.T, rt route) (int, string) {

@@ -16,7 +16,7 @@ import (
 )
 
 func (r *reader) policy(v strictyaml.Value) {
-	m, ok := v.Map("kind", "name", "schedule", "time_zone", "replicas", "retention", "rpo")
+	m, ok := v.Map("kind", "name", "schedule", "time_zone", "replicas", "retention", "keep", "rpo", "check_within", "read_within", "prove_within")
 	if !ok {
 		return
 	}
@@ -24,6 +24,10 @@ func (r *reader) policy(v strictyaml.Value) {
 	p := state.Policy{
 		Name: state.PolicyName(name), TimeZone: m.Text("time_zone"),
 		Retention: m.Duration("retention"), RPO: m.Duration("rpo"),
+		CheckWithin: m.Duration("check_within"), ReadWithin: m.Duration("read_within"), ProveWithin: m.Duration("prove_within"),
+	}
+	if v, ok := m.Field("keep"); ok {
+		p.Keep = readKeep(v, m)
 	}
 	o := origin{at: at}
 	if m.Require("schedule", `schedule: "0 3 * * *"`) {
@@ -45,6 +49,27 @@ func (r *reader) policy(v strictyaml.Value) {
 	}
 	r.doc.Data.Policies = append(r.doc.Data.Policies, p)
 	r.doc.policies = append(r.doc.policies, o)
+}
+
+// mostKept bounds each count of keep: more than 27 years of days.
+const mostKept = 10_000
+
+// readKeep reads what is kept beyond the retention. Without a retention everything is, so that it would say nothing.
+func readKeep(v strictyaml.Value, policy strictyaml.Map) *state.Keep {
+	m, ok := v.Map("daily", "weekly", "monthly")
+	if !ok {
+		return nil
+	}
+	k := state.Keep{Daily: int(m.Int("daily", 1, mostKept)), Weekly: int(m.Int("weekly", 1, mostKept)), Monthly: int(m.Int("monthly", 1, mostKept))}
+	switch {
+	case !policy.Has("retention"):
+		v.Fail("there is no retention, and without one every snapshot is kept for ever", "add retention: 7d, or remove keep")
+	case !m.Has("daily") && !m.Has("weekly") && !m.Has("monthly"):
+		v.Fail("it keeps nothing", "write it as in {daily: 7, weekly: 4, monthly: 12}, or remove it")
+	default:
+		return &k
+	}
+	return nil
 }
 
 // schedule reads the line. Which of line and zone is wrong decides the place of the error.

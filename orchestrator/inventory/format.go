@@ -34,6 +34,7 @@ func Format(d state.InventoryData) []byte {
 		w.text("rack", s.Rack)
 		w.text("power", s.Power)
 		w.line("capacity: %s", resources(s.Capacity))
+		w.count("backups", s.Backups)
 	}
 	for _, p := range d.Policies {
 		w.document("policy", string(p.Name))
@@ -41,7 +42,11 @@ func Format(d state.InventoryData) []byte {
 		w.text("time_zone", p.TimeZone)
 		w.line("replicas: %s", flow(texts(p.Replicas)))
 		w.duration("retention", p.Retention)
+		w.keep(p.Keep)
 		w.duration("rpo", p.RPO)
+		w.duration("check_within", p.CheckWithin)
+		w.duration("read_within", p.ReadWithin)
+		w.duration("prove_within", p.ProveWithin)
 	}
 	for _, a := range d.Accounts {
 		w.account(a)
@@ -73,6 +78,22 @@ func (w *writer) duration(field string, d time.Duration) {
 	}
 }
 
+func (w *writer) count(field string, n int) {
+	if n != 0 {
+		w.line("%s: %d", field, n)
+	}
+}
+
+func (w *writer) keep(k *state.Keep) {
+	if k == nil {
+		return
+	}
+	w.line("keep:")
+	w.count("  daily", k.Daily)
+	w.count("  weekly", k.Weekly)
+	w.count("  monthly", k.Monthly)
+}
+
 func (w *writer) site(s state.Site) {
 	w.document("site", string(s.Name))
 	if s.Witness {
@@ -80,6 +101,7 @@ func (w *writer) site(s state.Site) {
 		return
 	}
 	w.line("gateways: %s", flow(s.Gateways))
+	w.count("backups", s.Backups)
 	if s.Store == nil {
 		return
 	}

@@ -186,16 +186,16 @@ func (r *reader) provider(v strictyaml.Value) {
 }
 
 func (r *reader) site(v strictyaml.Value) {
-	m, ok := v.Map("kind", "name", "witness", "gateways", "store")
+	m, ok := v.Map("kind", "name", "witness", "gateways", "store", "backups")
 	if !ok {
 		return
 	}
 	name, at := r.name(m, "site")
 	s := state.Site{Name: state.SiteName(name), Witness: m.Bool("witness")}
 	if s.Witness {
-		for _, field := range []string{"gateways", "store"} {
+		for _, field := range []string{"gateways", "store", "backups"} {
 			if v, ok := m.Field(field); ok {
-				v.Fail("a witness site has neither gateways nor a store", "remove it, or remove witness")
+				v.Fail("a witness site has neither gateways, nor a store, nor backups", "remove it, or remove witness")
 			}
 		}
 	} else {
@@ -210,12 +210,16 @@ func (r *reader) site(v strictyaml.Value) {
 	if v, ok := m.Field("store"); ok {
 		s.Store = readStore(v)
 	}
+	s.Backups = int(m.Int("backups", 1, mostBackups))
 	r.doc.Data.Sites = append(r.doc.Data.Sites, s)
 	r.doc.sites = append(r.doc.sites, origin{at: at, witness: m.At("witness")})
 }
 
+// mostBackups bounds how many may run at the same time; to run none there are pauses.
+const mostBackups = 10_000
+
 func (r *reader) server(v strictyaml.Value) {
-	m, ok := v.Map("kind", "name", "site", "rack", "power", "capacity")
+	m, ok := v.Map("kind", "name", "site", "rack", "power", "capacity", "backups")
 	if !ok {
 		return
 	}
@@ -227,6 +231,7 @@ func (r *reader) server(v strictyaml.Value) {
 	if v, ok := m.Field("capacity"); ok {
 		s.Capacity = readResources(v)
 	}
+	s.Backups = int(m.Int("backups", 1, mostBackups))
 	r.doc.Data.Servers = append(r.doc.Data.Servers, s)
 	r.doc.servers = append(r.doc.servers, origin{at: at, site: siteAt})
 }

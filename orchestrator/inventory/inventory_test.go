@@ -36,6 +36,7 @@ gateways: ["https://[2001:db8:f002::30]:7460/"]
 store:
   endpoint: https://s3.par2.example
   bucket: drp-par2
+backups: 12
 ---
 kind: site
 name: par3
@@ -47,6 +48,7 @@ site: par1
 rack: r1
 power: a
 capacity: {memory: 1.5GiB, processes: 2000, cpu: 1.5, disk: 20GiB}
+backups: 3
 ---
 kind: policy
 name: hourly-two-sites
@@ -54,7 +56,11 @@ schedule: "30 * * * *"
 time_zone: Europe/Paris
 replicas: [par2]
 retention: 7d
+keep: {daily: 14, monthly: 12}
 rpo: 90m
+check_within: 3d
+read_within: 20d
+prove_within: 2w
 ---
 # The guestbook.
 kind: account
@@ -90,13 +96,14 @@ func want() state.InventoryData {
 			{Name: "par1", Gateways: []string{"https://[2001:db8:f001::30]:7460"},
 				Store: &state.Store{Endpoint: "http://[2001:db8:f001::40]:7480", Bucket: "drp-par1", Region: "us-east-1"}},
 			{Name: "par2", Gateways: []string{"https://[2001:db8:f002::30]:7460"},
-				Store: &state.Store{Endpoint: "https://s3.par2.example", Bucket: "drp-par2"}},
+				Store: &state.Store{Endpoint: "https://s3.par2.example", Bucket: "drp-par2"}, Backups: 12},
 			{Name: "par3", Witness: true},
 		},
 		Servers: []state.Server{{Name: "par1-s1", Site: "par1", Rack: "r1", Power: "a",
-			Capacity: state.Resources{Memory: 3 << 29, Processes: 2000, CPU: 1.5, Disk: 20 << 30}}},
+			Capacity: state.Resources{Memory: 3 << 29, Processes: 2000, CPU: 1.5, Disk: 20 << 30}, Backups: 3}},
 		Policies: []state.Policy{{Name: "hourly-two-sites", Schedule: "30 * * * *", TimeZone: "Europe/Paris",
-			Replicas: []state.SiteName{"par2"}, Retention: 7 * 24 * time.Hour, RPO: 90 * time.Minute}},
+			Replicas: []state.SiteName{"par2"}, Retention: 7 * 24 * time.Hour, RPO: 90 * time.Minute,
+			Keep: &state.Keep{Daily: 14, Monthly: 12}, CheckWithin: 3 * 24 * time.Hour, ReadWithin: 20 * 24 * time.Hour, ProveWithin: 14 * 24 * time.Hour}},
 		Accounts: []state.Account{
 			{Name: "guestbook", Plan: state.Resources{Memory: 256 << 20, Processes: 100, CPU: 1, Disk: 1 << 30}, Tier: state.Gold,
 				Policy: "hourly-two-sites", Site: "par1",
@@ -269,7 +276,7 @@ func TestAllocate(t *testing.T) {
 	t.Run("no room", func(t *testing.T) {
 		doc := parse(t, strings.Replace(text, `"2001:db8:a::/119", "2001:db8:b::/48"`, `"2001:db8:a::/120"`, 1))
 		err := Allocate(doc, Known{})
-		want := "a.yaml:58:7: account static: the provider's prefixes have no free address; add a prefix to the provider"
+		want := "a.yaml:64:7: account static: the provider's prefixes have no free address; add a prefix to the provider"
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

@@ -42,6 +42,7 @@ type Schedule struct {
 	every  time.Duration // @every, or zero
 	spec   *cron.SpecSchedule
 	zone   *time.Location
+	gap    time.Duration // of a cron line: see shortestGap
 	offset time.Duration // see Spread
 }
 
@@ -108,6 +109,7 @@ func Parse(line, zone string) (Schedule, error) {
 	if s.nextWall(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
 		return fail("this day never comes", "check the day and the month")
 	}
+	s.gap = s.shortestGap()
 	return s, nil
 }
 
@@ -129,7 +131,7 @@ func (s Schedule) String() string { return s.line }
 func (s Schedule) Spread(name string) Schedule {
 	limit := s.every
 	if s.spec != nil {
-		limit = min(s.shortestGap()/2, maxSpread)
+		limit = min(s.gap/2, maxSpread)
 	}
 	if limit < time.Second {
 		return s
@@ -169,6 +171,9 @@ func (s Schedule) Latest(from, now time.Time) (due time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	if s.spec == nil {
+		return time.Time{}, false
+	}
+	if s.Next(from).After(now) { // what nearly always holds, when it is asked of each of many accounts
 		return time.Time{}, false
 	}
 	// Looked for backwards in windows that double, so that a long gap costs no walk through all of its slots.

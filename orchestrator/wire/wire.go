@@ -142,60 +142,6 @@ type Grant struct {
 	Daily   int64             `json:"daily"` // bytes that it may store in 24 hours; zero: any
 }
 
-// WorkerReport is what a worker tells: POST /v1/worker/sync.
-type WorkerReport struct {
-	Site     state.SiteName `json:"site"`
-	Revision uint64         `json:"revision"`
-	Wait     time.Duration  `json:"wait"`
-	Ready    []Initialised  `json:"ready,omitempty"`
-	Passes   []PassReport   `json:"passes,omitempty"`
-}
-
-// Initialised says that the repository of an account exists at its home.
-type Initialised struct {
-	Account state.AccountName `json:"account"`
-	Home    state.Home        `json:"home"`
-}
-
-// PassReport is one replication pass to this worker's site.
-type PassReport struct {
-	ID        string             `json:"id"` // the worker's own, so that a repeated report counts once
-	Account   state.AccountName  `json:"account"`
-	From      state.SiteName     `json:"from"`
-	To        state.SiteName     `json:"to"` // set by the leader: the site of the report
-	Snapshots []state.SnapshotID `json:"snapshots,omitempty"`
-	Objects   int64              `json:"objects"`
-	Bytes     int64              `json:"bytes"`
-	Error     string             `json:"error,omitempty"`
-}
-
-// WorkerDesired is what a worker has to do at its site.
-type WorkerDesired struct {
-	Revision uint64 `json:"revision"`
-	// NewSite: nothing is known to be in this site's store yet, so a bucket that is missing may be made. Otherwise a
-	// missing one means that the store has lost its disk.
-	NewSite bool                 `json:"new_site,omitempty"`
-	Initial []InitialJob         `json:"initial,omitempty"`
-	Copy    []CopyJob            `json:"copy,omitempty"`
-	Revoked identity.Revocations `json:"revoked,omitempty"` // as in AgentDesired
-}
-
-// InitialJob: create the account's repository in this site's store.
-type InitialJob struct {
-	Account  state.AccountName `json:"account"`
-	Home     state.Home        `json:"home"`
-	Password string            `json:"password"`
-}
-
-// CopyJob: pull an account's repository from another site until these snapshots are here.
-type CopyJob struct {
-	Account   state.AccountName  `json:"account"`
-	From      state.SiteName     `json:"from"`
-	Store     state.Store        `json:"store"` // of From; the read-only key is in the worker's own configuration
-	Home      state.Home         `json:"home"`
-	Snapshots []state.SnapshotID `json:"snapshots"` // not here yet, newest first
-}
-
 // Probe asks a coordinator to fetch a service's check from its own site: POST /v1/internal/probe.
 type Probe struct {
 	Address netip.Addr    `json:"address"`

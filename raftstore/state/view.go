@@ -89,6 +89,11 @@ func (v *View) TasksOn(server ServerName) []*Task {
 	return taskTable.find(v.txn, "server", string(server))
 }
 
+// TasksOf an account, the finished ones too, until they are forgotten.
+func (v *View) TasksOf(a AccountName) []*Task {
+	return taskTable.find(v.txn, "account", string(a))
+}
+
 func (v *View) Run(id RunID) *Run { return runTable.get(v.txn, string(id)) }
 
 // Runs are newest first.

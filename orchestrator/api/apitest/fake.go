@@ -28,6 +28,7 @@ type Brain struct {
 	Finish     func(r *state.Run) // how a confirmed run ends; nil: well
 	Stuck      bool               // runs do not get through their second step
 	Cluster    Cluster
+	Protected  Protected
 	Recovering *orchestrator.RecoveryReport
 	Hook       func(b *Brain, method string) // called under the lock before each answer
 

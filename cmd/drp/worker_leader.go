@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+
+	"drp/orchestrator/api"
+	"drp/orchestrator/wire"
+	"drp/raftstore/identity"
+	"drp/raftstore/state"
+	"drp/replicator/worker"
+)
+
+// workerLeader puts the worker's words into those of the wire. The worker stands below both.
+type workerLeader struct {
+	client      *api.Client
+	credentials *identity.Credentials
+}
+
+func (l workerLeader) Sync(ctx context.Context, r worker.Report) (worker.Desired, error) {
+	d, err := l.client.WorkerSync(ctx, wireReport(r))
+	if err != nil {
+		return worker.Desired{}, err
+	}
+	l.credentials.SetRevocations(d.Revoked)
+	return workerDesired(d), nil
+}
+
+func wireReport(r worker.Report) wire.WorkerReport {
+	report := wire.WorkerReport{Site: state.SiteName(r.Site), Revision: r.Revision, Wait: r.Wait}
+	for _, i := range r.Ready {
+		report.Ready = append(report.Ready, wire.Initialised{Account: state.AccountName(i.Account), Home: stateHome(i.Home)})
+	}
+	for _, p := range r.Passes {
+		report.Passes = append(report.Passes, wire.PassReport{
+			ID: p.ID, Account: state.AccountName(p.Account), From: state.SiteName(p.From),
+			Snapshots: convert[state.SnapshotID](p.Snapshots), Objects: p.Objects, Bytes: p.Bytes, Error: p.Error})
+	}
+	for _, m := range r.Maintained {
+		report.Maintained = append(report.Maintained, wire.Maintained{
+			ID: m.ID, Account: state.AccountName(m.Account), Home: stateHome(m.Home), Forgotten: convert[state.SnapshotID](m.Forgotten),
+			Objects: m.Objects, Bytes: m.Bytes, Unknown: convert[state.SnapshotID](m.Unknown), Error: m.Error})
+	}
+	for _, v := range r.Verified {
+		report.Verified = append(report.Verified, wire.Verified{
+			ID: v.ID, Account: state.AccountName(v.Account), Kind: state.VerificationKind(v.Kind), Snapshot: state.SnapshotID(v.Snapshot),
+			Part: v.Part, Parts: v.Parts, Error: v.Error})
+	}
+	return report
+}
+
+func workerDesired(d wire.WorkerDesired) worker.Desired {
+	desired := worker.Desired{Revision: d.Revision, New: d.NewSite}
+	for _, j := range d.Initial {
+		desired.Initial = append(desired.Initial, worker.InitialJob{Account: string(j.Account), Home: workerHome(j.Home), Password: j.Password})
+	}
+	for _, j := range d.Copy {
+		desired.Copy = append(desired.Copy, worker.CopyJob{
+			Account: string(j.Account), From: string(j.From), Home: workerHome(j.Home), Snapshots: convert[string](j.Snapshots),
+			Store: worker.StoreAddress{Endpoint: j.Store.Endpoint, Bucket: j.Store.Bucket, Region: j.Store.Region}})
+	}
+	for _, j := range d.Maintain {
+		desired.Maintain = append(desired.Maintain, worker.MaintainJob{
+			Account: string(j.Account), Home: workerHome(j.Home), Password: j.Password,
+			Forget: convert[string](j.Forget), Known: convert[string](j.Known)})
+	}
+	for _, j := range d.Verify {
+		desired.Verify = append(desired.Verify, worker.VerifyJob{
+			Account: string(j.Account), Kind: string(j.Kind), Password: j.Password, Snapshot: string(j.Snapshot), Part: j.Part, Parts: j.Parts})
+	}
+	return desired
+}
+
+func workerHome(h state.Home) worker.Home { return worker.Home{Site: string(h.Site), Epoch: h.Epoch} }
+
+func stateHome(h worker.Home) state.Home {
+	return state.Home{Site: state.SiteName(h.Site), Epoch: h.Epoch}
+}
+
+func convert[To, From ~string](list []From) []To {
+	out := make([]To, len(list))
+	for i, s := range list {
+		out[i] = To(s)
+	}
+	return out
+}

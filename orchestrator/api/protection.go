@@ -1,0 +1,106 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"drp/orchestrator"
+	"drp/raftstore/identity"
+	"drp/raftstore/state"
+)
+
+// PauseRequest pauses backups: POST /v1/pauses.
+type PauseRequest struct {
+	Kind   state.PauseKind `json:"kind" enum:"account,server,site"`
+	Name   string          `json:"name" minLength:"1" maxLength:"63"`
+	Reason string          `json:"reason,omitempty" maxLength:"2000" doc:"for those who wonder why"`
+}
+
+func protectionRoutes(people, operators []identity.Role) []route {
+	return []route{
+		{method: http.MethodGet, path: "/v1/protection", id: "get-protection", summary: "see who is not protected", roles: people,
+			leader: true, repeatable: true, add: handle((*Server).protection)},
+		{method: http.MethodGet, path: "/v1/accounts/{name}/protection", id: "get-account-protection", summary: "see how well an account is protected",
+			roles: people, leader: true, repeatable: true, reads: "read protection", add: handle((*Server).accountProtection)},
+		{method: http.MethodGet, path: "/v1/pauses", id: "list-pauses", summary: "list what is paused", roles: people,
+			leader: true, repeatable: true, add: handle((*Server).listPauses)},
+		{method: http.MethodPost, path: "/v1/pauses", id: "pause-backups", summary: "pause backups", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).pauseBackups)},
+		{method: http.MethodDelete, path: "/v1/pauses/{kind}/{name}", id: "resume-backups", summary: "resume backups", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).resumeBackups)},
+	}
+}
+
+type protectionInput struct {
+	Site string `query:"site" doc:"only accounts that run there"`
+	Tier string `query:"tier" enum:"gold,silver,bronze" doc:"only accounts of this tier"`
+}
+
+func (s *Server) protection(ctx context.Context, in *protectionInput) (*entity[*orchestrator.ProtectionReport], error) {
+	return answered(s.cfg.API.Protection(ctx, orchestrator.ProtectionFilter{Site: state.SiteName(in.Site), Tier: state.Tier(in.Tier)}))
+}
+
+func (s *Server) accountProtection(ctx context.Context, in *named) (*entity[*orchestrator.AccountVerification], error) {
+	return answered(s.cfg.API.AccountProtection(ctx, state.AccountName(in.Name)))
+}
+
+func (s *Server) listPauses(ctx context.Context, _ *none) (*entity[[]*state.Pause], error) {
+	all, err := s.cfg.API.Pauses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if all == nil {
+		all = []*state.Pause{}
+	}
+	return &entity[[]*state.Pause]{all}, nil
+}
+
+func (s *Server) pauseBackups(ctx context.Context, in *entity[PauseRequest]) (*none, error) {
+	p := state.Pause{Kind: in.Body.Kind, Name: in.Body.Name, Reason: in.Body.Reason}
+	return nil, s.cfg.API.PauseBackups(ctx, callerOf(ctx).String(), p)
+}
+
+type pauseInput struct {
+	Kind string `path:"kind" enum:"account,server,site"`
+	Name string `path:"name"`
+}
+
+func (s *Server) resumeBackups(ctx context.Context, in *pauseInput) (*none, error) {
+	return nil, s.cfg.API.ResumeBackups(ctx, callerOf(ctx).String(), state.PauseKind(in.Kind), in.Name)
+}
+
+// Protection says who is not protected, worst first.
+func (c *Client) Protection(ctx context.Context, f orchestrator.ProtectionFilter) (*orchestrator.ProtectionReport, error) {
+	var r orchestrator.ProtectionReport
+	k := get("/v1/protection", &r)
+	k.query = url.Values{}
+	if f.Site != "" {
+		k.query.Set("site", string(f.Site))
+	}
+	if f.Tier != "" {
+		k.query.Set("tier", string(f.Tier))
+	}
+	return &r, c.do(ctx, k)
+}
+
+// AccountProtection is all that is known of an account's copies.
+func (c *Client) AccountProtection(ctx context.Context, name state.AccountName) (*orchestrator.AccountVerification, error) {
+	var v orchestrator.AccountVerification
+	return &v, c.do(ctx, get("/v1/accounts/"+url.PathEscape(string(name))+"/protection", &v))
+}
+
+// Pauses lists what is paused.
+func (c *Client) Pauses(ctx context.Context) ([]*state.Pause, error) {
+	return rows[state.Pause](ctx, c, "/v1/pauses")
+}
+
+// PauseBackups keeps backups from being started.
+func (c *Client) PauseBackups(ctx context.Context, p PauseRequest) error {
+	return c.do(ctx, post("/v1/pauses", p, nil))
+}
+
+// ResumeBackups ends a pause.
+func (c *Client) ResumeBackups(ctx context.Context, kind state.PauseKind, name string) error {
+	return c.do(ctx, call{method: http.MethodDelete, path: "/v1/pauses/" + url.PathEscape(string(kind)) + "/" + url.PathEscape(name)})
+}

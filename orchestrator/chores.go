@@ -1,0 +1,189 @@
+package orchestrator
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"drp/orchestrator/wire"
+	"drp/raftstore/state"
+)
+
+// chores are what this leader's workers are given to do. It is memory: the next leader looks anew, and gives what it finds
+// to be most urgent.
+type chores struct {
+	mu     sync.Mutex
+	survey *survey
+	given  map[state.SiteName][]chore
+}
+
+// take has a new survey count from now on.
+func (c *chores) take(s *survey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.survey = s
+}
+
+func (c *chores) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.survey, c.given = nil, nil
+}
+
+// of are the chores of a site's worker now: those that it was given and has not ended, then the most urgent of the others.
+func (c *chores) of(n now, site state.SiteName) []chore {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.survey == nil || held(n.view) || n.view.Level() < protectionLevel {
+		return nil
+	}
+	var chosen []chore
+	room := map[bool]int{true: choresAtOnce, false: choresAtOnce} // of maintenance, of verification
+	for _, old := range c.given[site] {
+		if next, ok := n.stillDue(site, old); ok && room[old.kind == ""] > 0 {
+			chosen = append(chosen, next)
+			room[old.kind == ""]--
+		}
+	}
+	for _, queue := range [][]chore{c.survey.maintain[site], c.survey.verify[site]} {
+		for _, waiting := range queue {
+			if room[waiting.kind == ""] == 0 {
+				break
+			}
+			if slices.ContainsFunc(chosen, waiting.same) {
+				continue
+			}
+			next, ok := n.stillDue(site, waiting)
+			if !ok || next.kind == "" && n.kept(n.view.Repository(next.account)).blocked(next) {
+				continue
+			}
+			chosen = append(chosen, next)
+			room[waiting.kind == ""]--
+		}
+	}
+	if c.given == nil {
+		c.given = map[state.SiteName][]chore{}
+	}
+	c.given[site] = chosen
+	return chosen
+}
+
+// stillDue is a chore as it is now. One that proves a snapshot goes on with that one, for as long as it is not over.
+func (n now) stillDue(site state.SiteName, old chore) (chore, bool) {
+	repo := n.view.Repository(old.account)
+	if repo == nil {
+		return chore{}, false
+	}
+	r := n.kept(repo)
+	if r == nil {
+		return chore{}, false
+	}
+	if old.kind == "" {
+		next, ok := r.maintenance()
+		return next, ok && repo.Home.Site == site
+	}
+	if !slices.Contains(r.sites(), site) {
+		return chore{}, false
+	}
+	for _, next := range r.verifications(site) {
+		if next.kind != old.kind {
+			continue
+		}
+		if s := n.view.Snapshot(old.snapshot); s != nil && s.ForgetAt.IsZero() {
+			if _, there := s.At(site); there {
+				next.snapshot = old.snapshot
+			}
+		}
+		return next, true
+	}
+	return chore{}, false
+}
+
+// giveChores puts chores into what a worker should do, with the passwords that they take.
+func giveChores(v *state.View, site state.SiteName, all []chore, open opener, d *wire.WorkerDesired) {
+	for _, c := range all {
+		repo := v.Repository(c.account)
+		if repo == nil {
+			continue
+		}
+		password := ""
+		if c.kind != state.Scrubbed {
+			var ok bool
+			if password, ok = open.password(repo); !ok {
+				continue
+			}
+		}
+		if c.kind != "" {
+			d.Verify = append(d.Verify, wire.VerifyJob{
+				Account: c.account, Kind: c.kind, Password: password, Snapshot: c.snapshot, Part: c.part, Parts: c.parts})
+			continue
+		}
+		job := wire.MaintainJob{Account: c.account, Home: repo.Home, Password: password}
+		for _, s := range v.Snapshots(c.account) {
+			_, here := s.At(site)
+			if !s.ForgetAt.IsZero() {
+				job.Forget = append(job.Forget, s.ID)
+			}
+			if here || !s.ForgetAt.IsZero() {
+				job.Known = append(job.Known, s.ID)
+			}
+		}
+		d.Maintain = append(d.Maintain, job)
+	}
+}
+
+// keepUp marks what is over and surveys what repositories need, until the leadership ends. It goes on beside the loop: a look
+// at every snapshot of the platform must not hold up a failover.
+func (t *term) keepUp(ctx context.Context, since time.Time) {
+	defer t.chores.reset()
+	var surveyed time.Time
+	var forget []state.AccountName
+	for {
+		n := t.now(since)
+		if n.at.Sub(surveyed) >= surveyEvery(n) {
+			s := surveyOf(n)
+			t.chores.take(s)
+			surveyed, forget = n.at, s.forget
+		}
+		count := min(len(forget), forgetAtOnce)
+		t.markOver(ctx, n, forget[:count])
+		forget = forget[count:]
+		timer := time.NewTimer(upkeepLook)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+const upkeepLook = 2 * time.Second
+
+// surveyEvery is longer where a survey is.
+func surveyEvery(n now) time.Duration {
+	return upkeepLook + time.Duration(len(n.view.Repositories())/2000)*time.Second
+}
+
+func (t *term) markOver(ctx context.Context, n now, accounts []state.AccountName) {
+	var group errgroup.Group
+	group.SetLimit(proposalsAtOnce)
+	for _, account := range accounts {
+		for _, p := range marks(n, account) {
+			key := p.key()
+			if t.refusals.rests(key, n.at) {
+				continue
+			}
+			group.Go(func() error {
+				if refused, _ := t.report(ctx, p.name, p.payload); refused {
+					t.refusals.note(key, n.at)
+				}
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // every error was logged where it arose
+}

@@ -1,0 +1,112 @@
+package wire
+
+import (
+	"time"
+
+	"drp/raftstore/identity"
+	"drp/raftstore/state"
+)
+
+// WorkerReport is what a worker tells: POST /v1/worker/sync.
+type WorkerReport struct {
+	Site     state.SiteName `json:"site"`
+	Revision uint64         `json:"revision"`
+	Wait     time.Duration  `json:"wait"`
+	Ready    []Initialised  `json:"ready,omitempty"`
+	Passes   []PassReport   `json:"passes,omitempty"`
+	// Older leaders know neither; they give no such jobs.
+	Maintained []Maintained `json:"maintained,omitempty"`
+	Verified   []Verified   `json:"verified,omitempty"`
+}
+
+// Initialised says that the repository of an account exists at its home.
+type Initialised struct {
+	Account state.AccountName `json:"account"`
+	Home    state.Home        `json:"home"`
+}
+
+// PassReport is one replication pass to this worker's site.
+type PassReport struct {
+	ID        string             `json:"id"` // the worker's own, so that a repeated report counts once
+	Account   state.AccountName  `json:"account"`
+	From      state.SiteName     `json:"from"`
+	To        state.SiteName     `json:"to"` // set by the leader: the site of the report
+	Snapshots []state.SnapshotID `json:"snapshots,omitempty"`
+	Objects   int64              `json:"objects"`
+	Bytes     int64              `json:"bytes"`
+	Error     string             `json:"error,omitempty"`
+}
+
+// WorkerDesired is what a worker has to do at its site.
+type WorkerDesired struct {
+	Revision uint64 `json:"revision"`
+	// NewSite: nothing is known to be in this site's store yet, so a bucket that is missing may be made. Otherwise a
+	// missing one means that the store has lost its disk.
+	NewSite bool         `json:"new_site,omitempty"`
+	Initial []InitialJob `json:"initial,omitempty"`
+	Copy    []CopyJob    `json:"copy,omitempty"`
+	// The most urgent few. Each stays until the leader has recorded its end.
+	Maintain []MaintainJob        `json:"maintain,omitempty"`
+	Verify   []VerifyJob          `json:"verify,omitempty"`
+	Revoked  identity.Revocations `json:"revoked,omitempty"` // as in AgentDesired
+}
+
+// InitialJob: create the account's repository in this site's store.
+type InitialJob struct {
+	Account  state.AccountName `json:"account"`
+	Home     state.Home        `json:"home"`
+	Password string            `json:"password"`
+}
+
+// CopyJob: pull an account's repository from another site until these snapshots are here.
+type CopyJob struct {
+	Account   state.AccountName  `json:"account"`
+	From      state.SiteName     `json:"from"`
+	Store     state.Store        `json:"store"` // of From; the read-only key is in the worker's own configuration
+	Home      state.Home         `json:"home"`
+	Snapshots []state.SnapshotID `json:"snapshots"` // not here yet, newest first
+}
+
+// MaintainJob: delete what is over from an account's repository at its home, prune, and look after it.
+type MaintainJob struct {
+	Account  state.AccountName `json:"account"`
+	Home     state.Home        `json:"home"`
+	Password string            `json:"password"`
+	// Forget are the snapshots that are marked. None: prune and look after the repository only.
+	Forget []state.SnapshotID `json:"forget,omitempty"`
+	// Known are all that the catalogue has at this site, and those of Forget. What else is found is kept, and reported.
+	Known []state.SnapshotID `json:"known,omitempty"`
+}
+
+// Maintained is the end of a MaintainJob.
+type Maintained struct {
+	ID        string             `json:"id"` // the worker's own, so that a repeated report counts once
+	Account   state.AccountName  `json:"account"`
+	Home      state.Home         `json:"home"`
+	Forgotten []state.SnapshotID `json:"forgotten,omitempty"`
+	Objects   int64              `json:"objects"`           // moved to the trash
+	Bytes     int64              `json:"bytes"`             // moved to the trash
+	Unknown   []state.SnapshotID `json:"unknown,omitempty"` // at most 100
+	Error     string             `json:"error,omitempty"`   // a sentence; empty: all of it was done
+}
+
+// VerifyJob: look at this site's copy of an account's repository.
+type VerifyJob struct {
+	Account  state.AccountName      `json:"account"`
+	Kind     state.VerificationKind `json:"kind"`
+	Password string                 `json:"password,omitempty"` // not for scrubbed
+	Snapshot state.SnapshotID       `json:"snapshot,omitempty"` // of proven: the one to restore
+	Part     int                    `json:"part,omitempty"`     // of checked: which part of all data to read, from 1
+	Parts    int                    `json:"parts,omitempty"`    // of how many
+}
+
+// Verified is the end of a VerifyJob.
+type Verified struct {
+	ID       string                 `json:"id"` // the worker's own, so that a repeated report counts once
+	Account  state.AccountName      `json:"account"`
+	Kind     state.VerificationKind `json:"kind"`
+	Snapshot state.SnapshotID       `json:"snapshot,omitempty"`
+	Part     int                    `json:"part,omitempty"`
+	Parts    int                    `json:"parts,omitempty"`
+	Error    string                 `json:"error,omitempty"` // a sentence; empty: it is good
+}
