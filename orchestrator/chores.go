@@ -92,7 +92,7 @@ func (n now) stillDue(site state.SiteName, old chore) (chore, bool) {
 		if next.kind != old.kind {
 			continue
 		}
-		if s := n.view.Snapshot(old.snapshot); s != nil && s.ForgetAt.IsZero() {
+		if s := n.view.Snapshot(old.account, old.snapshot); s != nil && s.ForgetAt.IsZero() {
 			if _, there := s.At(site); there {
 				next.snapshot = old.snapshot
 			}

@@ -176,8 +176,7 @@ func reportedUpkeep(n now) []action {
 			continue
 		}
 		unknown := slices.DeleteFunc(slices.Clone(m.Unknown), func(id state.SnapshotID) bool {
-			s := n.view.Snapshot(id)
-			return s != nil && s.Account == m.Account // recorded since the job was given
+			return n.view.Snapshot(m.Account, id) != nil // recorded since the job was given
 		})
 		actions = append(actions, reported{propose{state.MaintenanceRecord, state.MaintenanceRecordData{
 			Account: m.Account, Home: m.Home, Forgotten: m.Forgotten[:min(len(m.Forgotten), passSnapshots)], Objects: m.Objects, Bytes: m.Bytes,
