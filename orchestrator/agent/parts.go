@@ -16,7 +16,11 @@ import (
 	"drp/raftstore/state"
 )
 
-// dump puts the dumps of an account's databases beside the view of its files. One that fails is told, and keeps nothing
+// mailboxes is where they lie in a home, by domain and name. They are saved and restored with its files.
+const mailboxes = "admin/mail"
+
+// dump puts the dumps of an account's databases beside the view of its files, and looks for its
+// mailboxes there. One that fails is told, and keeps nothing
 // else out of the snapshot. An error means that the backup is given up.
 func (w *account) dump(ctx context.Context, a state.Account, view *home.View, ids home.IDs) (parts []state.Part, dirs []string, err error) {
 	open := map[string]*os.Root{}
@@ -40,6 +44,14 @@ func (w *account) dump(ctx context.Context, a state.Account, view *home.View, id
 		if failed != nil {
 			part.Error = sentence(failed.Error())
 			w.Log.Error("part of a snapshot failed", "account", w.name, "part", part.Name, "error", failed)
+		}
+		parts = append(parts, part)
+	}
+	for _, m := range a.Mailboxes {
+		part := state.Part{Name: m.Part()}
+		if missing := view.Holds(path.Join(mailboxes, m.Domain, m.Name)); missing != nil {
+			part.Error = sentence(fmt.Sprintf("there is no such mailbox: %v", missing))
+			w.Log.Error("part of a snapshot failed", "account", w.name, "part", part.Name, "error", missing)
 		}
 		parts = append(parts, part)
 	}

@@ -82,15 +82,22 @@ func TestBackup_parts(t *testing.T) {
 		stop := w.agent()
 		defer func() { stop() }()
 		order := withDatabases(run("shop", 1))
+		order.Account.Mailboxes = []state.Mailbox{{Domain: "example.org", Name: "info"}, {Domain: "example.org", Name: "link"}, {Domain: "example.com", Name: "info"}}
 		w.want(these(order))
+		mail := filepath.Join(w.dir, "homes/shop/home/admin/mail/example.org")
+		if err := errors.Join(os.MkdirAll(filepath.Join(mail, "info/cur"), 0o755), os.Symlink("/etc", filepath.Join(mail, "link"))); err != nil {
+			t.Fatal(err)
+		}
 		w.happened()
 		w.want(these(order), backupTask("b1", "shop", 1))
 		got := w.last().Tasks[0]
-		want := []state.Part{{Name: "postgresql/shop"}, {Name: "mysql/blog", Error: "the engine is gone in the middle"}}
+		want := []state.Part{{Name: "postgresql/shop"}, {Name: "mysql/blog", Error: "the engine is gone in the middle"}, {Name: "mails/example.org/info"},
+			{Name: "mails/example.org/link", Error: "there is no such mailbox: openat2 files/admin/mail/example.org/link: not a directory"},
+			{Name: "mails/example.com/info", Error: "there is no such mailbox: openat2 files/admin/mail/example.com/info: no such file or directory"}}
 		if got.Error != "" || got.Snapshot == nil || !slices.Equal(got.Snapshot.Parts, want) {
 			t.Fatalf("answer = %+v", got)
 		}
-		if !strings.HasSuffix(got.Detail, "; without mysql/blog: the engine is gone in the middle") {
+		if !strings.Contains(got.Detail, "; without mysql/blog: the engine is gone in the middle; without mails/example.org/link: ") {
 			t.Errorf("detail = %q", got.Detail)
 		}
 		events := w.happened()

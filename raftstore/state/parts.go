@@ -31,7 +31,7 @@ type Mailbox struct {
 	Name   string `json:"name"`
 }
 
-// Part names a database in a snapshot: where its dump lies there, without the ending.
+// Part names a database as a part of a snapshot: its dump lies there under this name, and an ending.
 func (d Database) Part() string {
 	if d.Engine == MariaDB {
 		return "mysql/" + d.Name
@@ -39,7 +39,7 @@ func (d Database) Part() string {
 	return string(d.Engine) + "/" + d.Name
 }
 
-// Part names a mailbox in a snapshot: where it lies there.
+// Part names a mailbox as a part of a snapshot.
 func (m Mailbox) Part() string { return "mails/" + m.Domain + "/" + m.Name }
 
 // Part is how one part of a snapshot went.

@@ -122,6 +122,15 @@ func scratch(dir string, ids IDs) (*os.Root, error) {
 	return os.OpenRoot(dir)
 }
 
+// Holds says whether a directory is among the files of the view, reached by no link.
+func (v *View) Holds(path string) error {
+	dir, err := beneath(v.Dir, filepath.Join("files", path))
+	if err != nil {
+		return err
+	}
+	return dir.Close()
+}
+
 // Close removes the view.
 func (v *View) Close() error {
 	if v.Dir != nil {
