@@ -1,6 +1,7 @@
 package database
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -22,6 +23,9 @@ type child struct {
 	stdin   io.Reader
 	stdout  io.Writer
 	inside  *home.IDs // as the account's root; nil: as we are
+	// says begins the lines of its complaints that are told. Others may hold what is a customer's: the statement that failed,
+	// with its data. Empty: all are told.
+	says string
 }
 
 func (c child) run(ctx context.Context) error {
@@ -29,7 +33,7 @@ func (c child) run(ctx context.Context) error {
 	cmd.Dir = "/"
 	cmd.Env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", "HOME=/nonexistent"}, c.env...)
 	cmd.Stdin, cmd.Stdout = c.stdin, c.stdout
-	var said tail
+	said := tail{begin: c.says}
 	cmd.Stderr = &said
 	cmd.WaitDelay = 5 * time.Second
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -51,11 +55,32 @@ func (c child) run(ctx context.Context) error {
 // maxTail is how much of a child's complaints is kept, from their beginning: that is where the reason is.
 const maxTail = 2 << 10
 
-type tail struct{ kept []byte }
+type tail struct {
+	begin string // of the lines that are kept
+	line  []byte // the present one, as far as it matters
+	kept  []byte
+}
 
 func (t *tail) Write(p []byte) (int, error) {
-	t.kept = append(t.kept, p[:min(len(p), maxTail-len(t.kept))]...)
+	for _, b := range p {
+		if len(t.line) < maxTail {
+			t.line = append(t.line, b)
+		}
+		if b == '\n' {
+			t.keep()
+		}
+	}
 	return len(p), nil
 }
 
-func (t *tail) text() string { return strings.TrimSpace(strings.ToValidUTF8(string(t.kept), "?")) }
+func (t *tail) keep() {
+	if bytes.HasPrefix(t.line, []byte(t.begin)) {
+		t.kept = append(t.kept, t.line[:min(len(t.line), maxTail-len(t.kept))]...)
+	}
+	t.line = t.line[:0]
+}
+
+func (t *tail) text() string {
+	t.keep()
+	return strings.TrimSpace(strings.ToValidUTF8(string(t.kept), "?"))
+}

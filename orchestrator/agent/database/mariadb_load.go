@@ -59,7 +59,7 @@ func (m *mariadb) load(ctx context.Context, name string, own []string, raw []byt
 	// Sandbox: the client itself then runs no program and reads no file, whatever the dump says.
 	err = child{
 		program: m.at.program("mariadb"), args: append(m.arguments(l.loader.User), "--sandbox", "--batch", "--database="+name),
-		env: []string{"MYSQL_PWD=" + password}, stdin: definersLeftOut(sql), stdout: io.Discard, inside: &ids,
+		env: []string{"MYSQL_PWD=" + password}, stdin: definersLeftOut(sql), stdout: io.Discard, inside: &ids, says: "ERROR ",
 	}.run(ctx)
 	if err != nil {
 		return err

@@ -279,6 +279,18 @@ func TestMariaDB_HostileDump(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what it holds is not told", func(t *testing.T) {
+		dir := scratch(t)
+		for file, text := range map[string]string{"my_blog.json": record, "my_blog.sql": "create table t (x int);\ninsert into t values\n(1),\n('a secret', 2);\n"} {
+			if err := dir.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := onMariaDB(t, to).Load(t.Context(), blog, bothBlogs, dir, ids)
+		if err == nil || !strings.Contains(err.Error(), "Column count doesn't match") || strings.Contains(err.Error(), "a secret") {
+			t.Errorf("got %v", err)
+		}
+	})
 	if got := to.MySQL("select count(*) from information_schema.schemata where schema_name = 'others'"); got != "1" {
 		t.Error("another's database is gone")
 	}

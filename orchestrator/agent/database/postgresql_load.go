@@ -69,7 +69,7 @@ func (p *postgresql) load(ctx context.Context, name string, own []string, raw []
 		return err
 	}
 	err = child{
-		program: p.at.program("psql"), args: []string{"-X", "-q", "-v", "ON_ERROR_STOP=1", "--no-password", "-f", "-"},
+		program: p.at.program("psql"), args: []string{"-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "--no-password", "-f", "-"}, says: "psql:",
 		env: p.environment(l.loader, name), stdin: foreignLeftOut(sql, record), stdout: io.Discard, inside: &ids,
 	}.run(ctx)
 	if err != nil {

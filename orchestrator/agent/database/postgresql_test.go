@@ -389,6 +389,18 @@ func TestPostgreSQL_HostileDump(t *testing.T) {
 			t.Errorf("%v, %v; want one that belongs to %d", st, err, ids.Host(0))
 		}
 	})
+	t.Run("what it holds is not told", func(t *testing.T) {
+		dir := scratch(t)
+		for file, text := range map[string]string{"shop.json": record, "shop.sql": "create table t (x int, y text);\nCOPY t FROM stdin;\n1\ta customer's secret\n2\n\\.\n"} {
+			if err := dir.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := onPostgreSQL(t, to).Load(t.Context(), shop, mine, dir, ids)
+		if err == nil || !strings.Contains(err.Error(), `missing data for column "y"`) || strings.Contains(err.Error(), "COPY t, line") {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("a pipe and a link", func(t *testing.T) {
 		base := t.TempDir()
 		dir, err := os.OpenRoot(base)

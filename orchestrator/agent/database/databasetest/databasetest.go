@@ -27,7 +27,6 @@ type Engine struct {
 	database.Server
 	t   testing.TB
 	cmd *exec.Cmd
-	log *os.File
 }
 
 // PostgreSQL starts an empty one.
