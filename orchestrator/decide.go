@@ -130,7 +130,7 @@ func reportedOutcomes(n now) []action {
 		for _, t := range report.Tasks {
 			if task := n.view.Task(t.Task); task != nil && task.Status == state.TaskPending && task.Server == server.Name {
 				actions = append(actions, propose{state.TaskFinish, state.TaskFinishData{
-					Task: t.Task, Error: state.Shorten(t.Error), Detail: state.Shorten(t.Detail), Snapshot: shortened(t.Snapshot)}})
+					Task: t.Task, Error: state.Shorten(t.Error), Detail: state.Shorten(t.Detail), Snapshot: shortened(n.view, t.Snapshot)}})
 			}
 		}
 		for _, o := range report.Accounts {
@@ -197,14 +197,18 @@ const mostUnknown = 100
 const passSnapshots = 400
 
 // shortened keeps what an agent says within what one command can hold; what is unusable the state refuses.
-func shortened(s *state.Snapshot) *state.Snapshot {
+func shortened(v *state.View, s *state.Snapshot) *state.Snapshot {
 	if s == nil {
 		return nil
 	}
-	return &state.Snapshot{
+	short := &state.Snapshot{
 		ID: state.SnapshotID(state.Shorten(string(s.ID))), Start: s.Start, Finished: s.Finished,
 		View: state.Shorten(s.View), Files: s.Files, Bytes: s.Bytes,
 	}
+	if v.Level() >= state.LevelParts { // below it no account has any
+		short.Parts = state.ShortenParts(s.Parts)
+	}
+	return short
 }
 
 // firstPlacements gives every new account a repository and then a server.

@@ -69,7 +69,7 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 			continue // left as it is: with another environment than its own it would be started again
 		}
 		if want.Run && want.New && a.Restore != nil {
-			want.Restore = &a.Restore.Snapshot
+			want.Restore, want.Parts = &a.Restore.Snapshot, olderParts(v, account, a.Restore)
 			if access, ok := repositoryAccess(v, a, open); ok { // else the agent says what it lacks
 				want.Repository = &access
 			}
@@ -114,6 +114,34 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 func oldestFirst(tasks []*state.Task) []*state.Task {
 	slices.SortStableFunc(tasks, func(a, b *state.Task) int { return a.Created.Compare(b.Created) })
 	return tasks
+}
+
+// olderParts says where the parts are that a restored snapshot does not hold: in the newest one before it that does.
+func olderParts(v *state.View, account *state.Account, from *state.RestorePoint) map[string]state.SnapshotID {
+	var older map[string]state.SnapshotID
+	found := false
+	for _, s := range v.Snapshots(account.Name) { // newest first
+		if _, here := s.At(from.Site); !here && s.ID != from.Snapshot {
+			continue
+		}
+		switch {
+		case s.ID == from.Snapshot:
+			found = true
+			for _, p := range s.Lacks(account.Parts()) {
+				if older == nil {
+					older = map[string]state.SnapshotID{}
+				}
+				older[p.Name] = ""
+			}
+		case found:
+			for name, id := range older {
+				if id == "" && len(s.Lacks([]string{name})) == 0 {
+					older[name] = s.ID
+				}
+			}
+		}
+	}
+	return older
 }
 
 // knownServer is the server of an agent that calls: nobody else is told anything, nor counted as heard.

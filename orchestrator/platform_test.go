@@ -148,12 +148,18 @@ func (p *platform) start(names ...state.AccountName) {
 // backup finishes the account's pending backup with a snapshot taken at this moment.
 func (p *platform) backup(account state.AccountName, copied ...state.SiteName) state.SnapshotID {
 	p.t.Helper()
+	return p.backupOf(account, nil, copied...)
+}
+
+// backupOf is a backup whose parts went so.
+func (p *platform) backupOf(account state.AccountName, parts []state.Part, copied ...state.SiteName) state.SnapshotID {
+	p.t.Helper()
 	for _, task := range p.view().Tasks() {
 		if task.Account != account || task.Kind != state.TaskBackup {
 			continue
 		}
 		id := state.SnapshotID(strings.Repeat("0", 56) + fmt.Sprintf("%08x", p.index))
-		p.apply(state.TaskFinish, state.TaskFinishData{Task: task.ID, Snapshot: &state.Snapshot{ID: id, Start: p.at, Finished: p.at}})
+		p.apply(state.TaskFinish, state.TaskFinishData{Task: task.ID, Snapshot: &state.Snapshot{ID: id, Start: p.at, Finished: p.at, Parts: parts}})
 		for _, site := range copied {
 			home := p.view().Repository(account).Home.Site
 			p.apply(state.ReplicationRecord, state.ReplicationRecordData{Account: account, From: home, To: site, Snapshots: []state.SnapshotID{id}})

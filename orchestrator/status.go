@@ -144,12 +144,27 @@ func exposure(n now, a *state.Account, repo *state.Repository) string {
 		if age > policy.RPO {
 			return fmt.Sprintf("the newest snapshot that every site holds is %s old, the objective is %s", age.Round(time.Second), policy.RPO) + lastFailure(n, a)
 		}
+		if why := lackingParts(s, a); why != "" {
+			return why
+		}
 		return unverified(n, repo)
 	}
 	if len(n.view.Snapshots(a.Name)) == 0 {
 		return "it has no snapshot yet" + lastFailure(n, a)
 	}
 	return fmt.Sprintf("no snapshot was copied to %s yet", missing) + replicationFailure(n, a, missing)
+}
+
+// lackingParts says what a snapshot does not hold of the account, and why. Empty: it is whole.
+func lackingParts(s *state.Snapshot, a *state.Account) string {
+	var lacking []string
+	for _, p := range s.Lacks(a.Parts()) {
+		lacking = append(lacking, p.Name+": "+p.Error)
+	}
+	if len(lacking) == 0 {
+		return ""
+	}
+	return "its newest snapshot lacks " + strings.Join(lacking, "; ")
 }
 
 func lastFailure(n now, a *state.Account) string {

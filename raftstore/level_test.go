@@ -82,3 +82,28 @@ func TestStore_InitOfACoordinatorThatIsNewer(t *testing.T) {
 		}
 	})
 }
+
+// What a command says, and not only its name, may be too new: an account with a database stops a member of level 2.
+func TestStore_OlderMemberAndNewerFields(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, func(cfg *Config) {
+			if cfg.Name == "c" {
+				cfg.Level = state.LevelParts - 1
+			}
+		})
+		leader := c.leader()
+		initCluster(c, leader)
+		time.Sleep(time.Minute) // of the bubble's time
+		apply := func(databases ...state.Database) error {
+			_, err := leader.Propose(c.ctx, state.NewCommand(state.InventoryApply, c.id(), time.Now(), "operator/ada",
+				state.InventoryData{Accounts: []state.Account{{Name: "shop", Policy: "none", Databases: databases}}}))
+			return err
+		}
+		if err := apply(); err != nil {
+			t.Errorf("without one: %v", err)
+		}
+		if err := apply(state.Database{Engine: state.PostgreSQL, Name: "shop"}); !errors.Is(err, ErrTooNew) {
+			t.Errorf("got %v, want %v", err, ErrTooNew)
+		}
+	})
+}

@@ -170,6 +170,12 @@ func printAccount(w io.Writer, d *api.AccountDetail) {
 		}
 		line("service", text)
 	}
+	for _, b := range a.Databases {
+		line("database", string(b.Engine)+" "+b.Name)
+	}
+	for _, m := range a.Mailboxes {
+		line("mailbox", m.Name+"@"+m.Domain)
+	}
 	if as := d.Assignment; as == nil {
 		line("server", "- (never placed)")
 	} else {

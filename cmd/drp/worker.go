@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drp/raftstore/identity"
 	"drp/replicator"
 	"drp/replicator/restic"
 	"drp/replicator/worker"

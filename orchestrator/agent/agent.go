@@ -41,6 +41,7 @@ type Agent struct {
 	Network    Network
 	Router     Router
 	Backups    Backups
+	Databases  Databases
 	Homes      *home.Store
 	Identities Identities
 	// Parallel is how many backups run at once.

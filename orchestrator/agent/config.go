@@ -6,6 +6,7 @@ import (
 	"math"
 	"path/filepath"
 
+	"drp/orchestrator/agent/database"
 	"drp/orchestrator/agent/home"
 	"drp/raftstore/identity"
 	"drp/raftstore/state"
@@ -30,6 +31,8 @@ type Config struct {
 	CgroupParent string     `yaml:"cgroup_parent"`
 	Uplink       string     `yaml:"uplink"`
 	Identities   Identities `yaml:"identities"`
+	// Databases are the engines that hold the databases of this server's accounts.
+	Databases database.Config `yaml:"databases,omitempty"`
 	// Backups is how many backups run at once. Zero: 2.
 	Backups int `yaml:"backups,omitempty"`
 }
@@ -58,6 +61,9 @@ func (c Config) Check() error {
 	}
 	if err := c.Identities.check(); err != nil {
 		wrong = append(wrong, fmt.Errorf("identities: %w", err))
+	}
+	if err := c.Databases.Check(); err != nil {
+		wrong = append(wrong, fmt.Errorf("databases: %w", err))
 	}
 	if c.Backups < 0 {
 		wrong = append(wrong, errors.New("backups: at least one has to run at a time"))

@@ -45,16 +45,21 @@ func (w *account) backup(ctx context.Context, t wire.DesiredTask) (result *wire.
 		return nil, err
 	}
 	defer release()
-	saved, err := w.Backups.Backup(ctx, w.name, rec.IDs, t.Repository, view.Dir, at)
+	parts, others, err := w.dump(ctx, order.Account, view, rec.IDs)
+	if err != nil {
+		return nil, err
+	}
+	saved, err := w.Backups.Backup(ctx, w.name, rec.IDs, t.Repository, view.Dir, others, at)
 	if err != nil {
 		return nil, err
 	}
 	return &wire.TaskReport{
 		Task:   t.Task.ID,
-		Detail: fmt.Sprintf("snapshot %s: %d files, %d bytes, view %s", saved.ID.Short(), saved.Files, saved.Bytes, view.Kind),
+		Detail: fmt.Sprintf("snapshot %s: %d files, %d bytes, view %s", saved.ID.Short(), saved.Files, saved.Bytes, view.Kind) + failures(parts),
 		Snapshot: &state.Snapshot{
 			ID: saved.ID, Account: w.name, Server: w.Server, Token: rec.Token,
 			Start: at.UTC(), Finished: time.Now().UTC(), View: view.Kind, Files: saved.Files, Bytes: saved.Bytes,
+			Parts: parts,
 		},
 	}, nil
 }

@@ -46,8 +46,11 @@ type world struct {
 
 	routes     map[netip.Addr]guard.Route
 	trouble    map[state.AccountName]string
-	diesAtOnce bool // whatever is started
-	startFails bool // a container cannot be made
+	diesAtOnce bool              // whatever is started
+	startFails bool              // a container cannot be made
+	databases  map[string]string // what the engines hold
+	broken     map[string]error  // databases that cannot be dumped or loaded
+	dumps      map[state.SnapshotID]map[string]string
 	guardGone  bool
 	restores   map[state.SnapshotID]chan struct{} // a restore of it waits for the channel
 	backups    chan struct{}                      // backups wait for it; nil: they do not
@@ -83,7 +86,7 @@ func (w *world) agent() (stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	a := &Agent{Server: "par1-s1", Boot: w.boot, Leader: w, Containers: w, Network: w, Router: w, Backups: w, Homes: homes,
+	a := &Agent{Server: "par1-s1", Boot: w.boot, Leader: w, Containers: w, Network: w, Router: w, Backups: w, Homes: homes, Databases: w,
 		Identities: Identities{First: 1_000_000_000, Size: 65536, Count: 10}, Parallel: 2,
 		Log: slog.New(slog.NewTextHandler(&locked{w: &w.log}, nil)), journal: j}
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -383,11 +386,18 @@ func (w *world) Tokens(context.Context) (map[state.AccountName]state.Token, erro
 	return seen, nil
 }
 
-func (w *world) Backup(ctx context.Context, account state.AccountName, _ home.IDs, _ wire.RepositoryAccess, view *os.File, _ time.Time) (Saved, error) {
+func (w *world) Backup(ctx context.Context, account state.AccountName, _ home.IDs, _ wire.RepositoryAccess, view *os.File, others []string, _ time.Time) (Saved, error) {
 	w.mu.Lock()
 	w.concurrent++
 	w.most = max(w.most, w.concurrent)
 	w.do("backup %s", account)
+	for _, dir := range others {
+		dumped, _ := filepath.Glob(filepath.Join(view.Name(), dir, "*"))
+		for i, name := range dumped {
+			dumped[i] = filepath.Base(name)
+		}
+		w.do("with %s %s", dir, dumped)
+	}
 	hold := w.backups
 	w.mu.Unlock()
 	defer func() {

@@ -31,6 +31,8 @@ type fence struct {
 	Stopped bool `json:"stopped,omitempty"`
 	// Made: there was a whole home of Token here. It is never made a second time, whatever the leader still believes.
 	Made bool `json:"made,omitempty"`
+	// Kept: what the engines held of the account before Token is in a file, so that it may be replaced.
+	Kept bool `json:"kept,omitempty"`
 }
 
 // taskEntry is a task that was begun.

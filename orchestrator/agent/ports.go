@@ -58,11 +58,24 @@ type Router interface {
 // Backups saves and restores files as the account's own root, so that snapshots hold the ids of the inside and a
 // restore is not root on the host.
 type Backups interface {
-	// Backup saves the directory view, with "files" and "account.json" in it. at is the time of the view.
-	Backup(ctx context.Context, account state.AccountName, ids home.IDs, repo wire.RepositoryAccess, view *os.File, at time.Time) (Saved, error)
+	// Backup saves the directory view: "files" and "account.json" in it, and the others that are named. at is the time of
+	// the view.
+	Backup(ctx context.Context, account state.AccountName, ids home.IDs, repo wire.RepositoryAccess, view *os.File, others []string, at time.Time) (Saved, error)
 	// Restore writes what lies in path of the account's home as of the snapshot ("": all of it) into an empty
 	// directory.
 	Restore(ctx context.Context, ids home.IDs, repo wire.RepositoryAccess, from state.SnapshotID, path string, into home.Within) (Restored, error)
+	// RestoreOthers writes what else the snapshot holds under these names at its top into an empty directory. What it does
+	// not hold is no error.
+	RestoreOthers(ctx context.Context, ids home.IDs, repo wire.RepositoryAccess, from state.SnapshotID, names []string, into home.Within) error
+}
+
+// Databases is the engines of this server. What a dump says may be anybody's word. Calls for one account do not overlap.
+type Databases interface {
+	// Dump writes two files named after the database, which belong to owner; after an error none.
+	Dump(ctx context.Context, d state.Database, into *os.Root, owner int) error
+	Exists(ctx context.Context, d state.Database) (bool, error)
+	// Load replaces the database by what Dump wrote; all are the account's databases. After an error there may be half of it.
+	Load(ctx context.Context, d state.Database, all []state.Database, from *os.Root, ids home.IDs) error
 }
 
 // Saved is a backup that is whole.

@@ -99,6 +99,7 @@ type server struct {
 
 	containers *container.Runtime
 	homes      *home.Store
+	databases  Databases
 }
 
 func newServer(t *testing.T, n uint32) *server {
@@ -140,7 +141,7 @@ func (s *server) agent() (stop func()) {
 	if s.homes, err = home.Open(filepath.Join(s.dir, "homes")); err != nil {
 		s.t.Fatal(err)
 	}
-	a := &Agent{Server: "par1-s1", Boot: "boot", Leader: s.leader, Containers: s.containers, Network: s, Router: s, Homes: s.homes,
+	a := &Agent{Server: "par1-s1", Boot: "boot", Leader: s.leader, Containers: s.containers, Network: s, Router: s, Homes: s.homes, Databases: s.databases,
 		Backups:    &Restic{Binary: resticBinary(s.t), Log: slog.New(slog.DiscardHandler)},
 		Identities: s.pool, Parallel: 1, Log: slog.New(slog.NewTextHandler(s.t.Output(), nil)), journal: j}
 	ctx, cancel := context.WithCancel(context.Background())

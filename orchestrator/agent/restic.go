@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path"
 	"strings"
-	"syscall"
 	"time"
 
 	"drp/orchestrator/agent/home"
@@ -43,7 +42,7 @@ const (
 )
 
 // Backup is part of Backups.
-func (r *Restic) Backup(ctx context.Context, account state.AccountName, ids home.IDs, access wire.RepositoryAccess, view *os.File, at time.Time) (Saved, error) {
+func (r *Restic) Backup(ctx context.Context, account state.AccountName, ids home.IDs, access wire.RepositoryAccess, view *os.File, others []string, at time.Time) (Saved, error) {
 	repo, err := r.repository(ctx, access)
 	if err != nil {
 		return Saved{}, err
@@ -55,7 +54,7 @@ func (r *Restic) Backup(ctx context.Context, account state.AccountName, ids home
 	defer program.Close()
 	run := r.runner(ids, program, view)
 	sum, err := run.Backup(ctx, repo, restic.BackupOptions{
-		Paths: []string{"files", "account.json"}, Host: string(account), Tags: []string{"drp"}, Time: at,
+		Paths: append([]string{"files", "account.json"}, others...), Host: string(account), Tags: []string{"drp"}, Time: at,
 		Exclude: []string{"files/" + home.WorkPattern}, // what an interrupted restore left; not the account's
 	})
 	if errors.Is(err, restic.ErrIncomplete) {
@@ -97,6 +96,27 @@ func (r *Restic) Restore(ctx context.Context, ids home.IDs, access wire.Reposito
 		return Restored{}, explain(err)
 	}
 	return Restored{Files: got.Files, Bytes: got.Bytes}, nil
+}
+
+// RestoreOthers is part of Backups.
+func (r *Restic) RestoreOthers(ctx context.Context, ids home.IDs, access wire.RepositoryAccess, from state.SnapshotID, names []string, into home.Within) error {
+	repo, err := r.repository(ctx, access)
+	if err != nil {
+		return err
+	}
+	program, err := os.Open(r.Binary)
+	if err != nil {
+		return fmt.Errorf("open restic: %w", err)
+	}
+	defer program.Close()
+	options := restic.RestoreOptions{Snapshot: string(from), Target: path.Join(directoryInChild, into.Name), NoLock: true}
+	for _, name := range names {
+		options.Include = append(options.Include, "/"+literal.Replace(name))
+	}
+	if _, err := r.runner(ids, program, into.Parent).Restore(ctx, repo, options); err != nil {
+		return explain(err)
+	}
+	return nil
 }
 
 // explain adds the first thing that restic complained of: its last word is often only a count.
@@ -187,16 +207,7 @@ func (r *Restic) runner(ids home.IDs, program, dir *os.File) *restic.Runner {
 			cmd.ExtraFiles = []*os.File{program, dir}
 			// The child enters it before its descriptors are put in order, so by our number.
 			cmd.Dir = fmt.Sprintf("/proc/self/fd/%d", dir.Fd())
-			cmd.SysProcAttr = &syscall.SysProcAttr{
-				Cloneflags:                 syscall.CLONE_NEWUSER,
-				UidMappings:                ids.Mappings(),
-				GidMappings:                ids.Mappings(),
-				GidMappingsEnableSetgroups: true,
-				Credential:                 &syscall.Credential{Uid: 0, Gid: 0},
-				// An agent that was killed leaves nobody behind who reads what the next one removes. (The signal is tied to
-				// the thread that starts the child; no thread of the agent ends before the agent.)
-				Pdeathsig: syscall.SIGTERM,
-			}
+			cmd.SysProcAttr = ids.Child()
 			return cmd
 		},
 	}

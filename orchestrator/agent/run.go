@@ -15,6 +15,7 @@ import (
 
 	"drp/orchestrator/agent/address"
 	"drp/orchestrator/agent/container"
+	"drp/orchestrator/agent/database"
 	"drp/orchestrator/agent/guard"
 	"drp/orchestrator/agent/home"
 	"drp/raftstore/state"
@@ -64,6 +65,10 @@ func Run(ctx context.Context, cfg Config, leader Leader, log *slog.Logger) (err 
 	if !homes.Atomic() {
 		log.Warn("homes are not on btrfs: backups read files while programs write, and say so", "homes", cfg.Homes)
 	}
+	engines, err := database.New(cfg.Databases, log)
+	if err != nil {
+		return err
+	}
 	parallel := cfg.Backups
 	if parallel == 0 {
 		parallel = 2
@@ -71,8 +76,8 @@ func Run(ctx context.Context, cfg Config, leader Leader, log *slog.Logger) (err 
 	a := &Agent{
 		Server: cfg.Server, Boot: boot, Leader: leader, Containers: containers, Network: addresses{},
 		Router: guard.Client{Socket: cfg.Guard}, Homes: homes, Identities: cfg.Identities,
-		Backups:  &Restic{Binary: cfg.Restic, Credentials: cfg.Certificates, Trust: cfg.Trust, Log: log},
-		Parallel: parallel, Log: log, journal: j,
+		Backups:   &Restic{Binary: cfg.Restic, Credentials: cfg.Certificates, Trust: cfg.Trust, Log: log},
+		Databases: engines, Parallel: parallel, Log: log, journal: j,
 	}
 	return a.run(ctx)
 }

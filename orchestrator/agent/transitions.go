@@ -181,7 +181,7 @@ func (w *account) fill(ctx context.Context, d wire.DesiredAccount, ids home.IDs,
 		return fmt.Errorf("restore snapshot %s: %w", d.Restore.Short(), err)
 	}
 	w.Log.Info("home restored", "account", w.name, "snapshot", d.Restore.Short(), "files", got.Files, "bytes", got.Bytes, "took", time.Since(began))
-	return nil
+	return w.loadDatabases(ctx, d, ids, fresh)
 }
 
 // start makes the container and connects it before any program of the account runs.

@@ -103,7 +103,7 @@ var tiers = []string{string(state.Gold), string(state.Silver), string(state.Bron
 const reservedName = "aside"
 
 func (r *reader) account(v strictyaml.Value) {
-	m, ok := v.Map("kind", "name", "plan", "tier", "policy", "site", "addresses", "services")
+	m, ok := v.Map("kind", "name", "plan", "tier", "policy", "site", "addresses", "services", "databases", "mailboxes")
 	if !ok {
 		return
 	}
@@ -133,6 +133,7 @@ func (r *reader) account(v strictyaml.Value) {
 	if v, ok := m.Field("services"); ok {
 		a.Services = readServices(v, m)
 	}
+	r.parts(m, &a, &o)
 	r.doc.Data.Accounts = append(r.doc.Data.Accounts, a)
 	r.doc.accounts = append(r.doc.accounts, o)
 }

@@ -103,6 +103,7 @@ func Check(doc *Document, known Known) error {
 		}
 	}
 	c.checkAddresses(known)
+	c.checkParts()
 	return c.Err()
 }
 

@@ -139,6 +139,18 @@ func (w *writer) account(a state.Account) {
 			w.duration("      every", s.Check.Every)
 		}
 	}
+	if len(a.Databases) > 0 {
+		w.line("databases:")
+	}
+	for _, d := range a.Databases {
+		w.line("  - {engine: %s, name: %s}", quote(string(d.Engine)), quote(d.Name))
+	}
+	if len(a.Mailboxes) > 0 {
+		w.line("mailboxes:")
+	}
+	for _, m := range a.Mailboxes {
+		w.line("  - {domain: %s, name: %s}", quote(m.Domain), quote(m.Name))
+	}
 }
 
 func resources(r state.Resources) string {

@@ -45,6 +45,7 @@ type origin struct {
 	policy    strictyaml.Position   // of an account
 	addresses []strictyaml.Position // of an account; the replica sites of a policy; the prefixes of a provider
 	witness   strictyaml.Position   // of a site
+	parts     []strictyaml.Position // of an account: its databases, and then its mailboxes
 }
 
 // reader collects what the files hold.
@@ -54,6 +55,8 @@ type reader struct {
 	names     map[string]strictyaml.Position // "account guestbook"
 	holders   map[netip.Addr]holder          // of the addresses
 	schedules map[[2]string]error            // that were read: line and zone
+
+	partHolders map[string]holder // of databases and mailboxes
 }
 
 type holder struct {
@@ -66,7 +69,8 @@ var kinds = []string{"provider", "site", "server", "policy", "account"}
 
 // Parse reads the files. Its error is Errors, with every fault of every file.
 func Parse(files []File) (*Document, error) {
-	r := &reader{names: map[string]strictyaml.Position{}, holders: map[netip.Addr]holder{}, schedules: map[[2]string]error{}}
+	r := &reader{names: map[string]strictyaml.Position{}, holders: map[netip.Addr]holder{}, schedules: map[[2]string]error{},
+		partHolders: map[string]holder{}}
 	objects := 0
 	for _, f := range files {
 		for _, v := range strictyaml.Documents(f.Name, f.Data, &r.problems) {

@@ -81,6 +81,11 @@ services:
       - /usr/bin/php
       - worker.php
     user: 0
+databases:
+  - {engine: postgresql, name: guestbook}
+  - {engine: mariadb, name: Guest_book-2}
+mailboxes:
+  - {domain: example.org, name: info}
 ---
 kind: account
 name: static
@@ -113,7 +118,9 @@ func want() state.InventoryData {
 						Environment: map[string]string{"TZ": "Europe/Paris", "DEBUG": "1"},
 						Check:       &state.Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second}},
 					{Name: "worker", Command: []string{"/usr/bin/php", "worker.php"}},
-				}},
+				},
+				Databases: []state.Database{{Engine: state.PostgreSQL, Name: "guestbook"}, {Engine: state.MariaDB, Name: "Guest_book-2"}},
+				Mailboxes: []state.Mailbox{{Domain: "example.org", Name: "info"}}},
 			{Name: "static", Plan: state.Resources{Memory: 64 << 20, Processes: 20, CPU: 0.25, Disk: 100 << 20},
 				Tier: state.Bronze, Policy: "hourly-two-sites"},
 		},
@@ -216,6 +223,11 @@ func TestCheck(t *testing.T) {
 		{"what is known can be referred to", account("b", "site: par2\naddresses: [2001:db8:a::5]\n"), ""},
 		{"an unknown policy", strings.Replace(account("b", ""), "hourly", "yearly", 1),
 			`a.yaml:4:9: account b: unknown policy "yearly-two-sites"; did you mean "hourly-two-sites"?`},
+		{"a database of another account", account("b", "databases: [{engine: mariadb, name: guestbook}, {engine: postgresql, name: guestbook}]\n"),
+			"a.yaml:5:49: account b: postgresql/guestbook belongs to account guestbook; choose another name: any two accounts may come to share a server"},
+		{"a database changes hands", account("guestbook", "") + account("b", "databases: [{engine: postgresql, name: guestbook}]\n"), ""},
+		{"a mailbox of another account", account("b", "mailboxes: [{domain: example.org, name: info}]\n"),
+			"a.yaml:5:13: account b: mails/example.org/info belongs to account guestbook; choose another name: any two accounts may come to share a server"},
 		{"an address of another account", account("b", "addresses: [2001:db8:a::100]\n"),
 			"a.yaml:5:13: account b: addresses: 2001:db8:a::100 is the address of account guestbook; take another one, or leave the field out, and one is allocated"},
 		{"an account keeps its address", account("guestbook", "addresses: [2001:db8:a::100]\n"), ""},

@@ -104,6 +104,9 @@ type DesiredAccount struct {
 	// Restore says what the home is rebuilt from when there is no home under this token yet. Nil: an empty one.
 	Restore    *state.SnapshotID `json:"restore,omitempty"`
 	Repository *RepositoryAccess `json:"repository,omitempty"`
+	// Parts says for each part of the account that Restore does not hold whole (its dump failed, say) which older snapshot to
+	// take it from. Empty: no snapshot at that site holds it, and the account comes back without.
+	Parts map[string]state.SnapshotID `json:"parts,omitempty"`
 }
 
 // RepositoryAccess is how restic gets at an account's repository: through this server's site's gateway. The agent

@@ -152,6 +152,9 @@ func (c *change) checkAccount(a *Account) error {
 			return err
 		}
 	}
+	if err := c.checkParts(a); err != nil {
+		return err
+	}
 	if err := c.checkAddresses(a); err != nil {
 		return err
 	}

@@ -67,6 +67,32 @@ func TestInventoryApply_Refused(t *testing.T) {
 		{"address twice", ErrInvalid, "has address 2001:db8:a::101 twice", func(d *InventoryData) {
 			d.Accounts[1].Addresses = append(d.Accounts[1].Addresses, d.Accounts[1].Addresses[0])
 		}},
+		{"database of no engine", ErrInvalid, `no engine "oracle"`, func(d *InventoryData) {
+			d.Accounts[0].Databases = []Database{{Engine: "oracle", Name: "shop"}}
+		}},
+		{"database with the name of a path", ErrInvalid, `"../shop" is no name of a database`, func(d *InventoryData) {
+			d.Accounts[0].Databases = []Database{{Engine: PostgreSQL, Name: "../shop"}}
+		}},
+		{"database of the engine itself", ErrInvalid, "belongs to the engine itself", func(d *InventoryData) {
+			d.Accounts[0].Databases = []Database{{Engine: MariaDB, Name: "mysql"}}
+		}},
+		{"database twice", ErrInvalid, "has mysql/shop twice", func(d *InventoryData) {
+			d.Accounts[0].Databases = []Database{{Engine: MariaDB, Name: "shop"}, {Engine: MariaDB, Name: "shop"}}
+		}},
+		{"database of another account", ErrConflict, "account guestbook: postgresql/shop belongs to account static", func(d *InventoryData) {
+			d.Accounts[0].Databases = []Database{{Engine: PostgreSQL, Name: "shop"}}
+			d.Accounts[1].Databases = d.Accounts[0].Databases
+		}},
+		{"mailbox of another account", ErrConflict, "account guestbook: mails/example.org/info belongs to account static", func(d *InventoryData) {
+			d.Accounts[0].Mailboxes = []Mailbox{{Domain: "example.org", Name: "info"}}
+			d.Accounts[1].Mailboxes = d.Accounts[0].Mailboxes
+		}},
+		{"mailbox outside", ErrInvalid, `".." is no name of a mailbox`, func(d *InventoryData) {
+			d.Accounts[0].Mailboxes = []Mailbox{{Domain: "example.org", Name: ".."}}
+		}},
+		{"domain outside", ErrInvalid, `"../.." is no domain`, func(d *InventoryData) {
+			d.Accounts[0].Mailboxes = []Mailbox{{Domain: "../..", Name: "info"}}
+		}},
 		{"name twice", ErrInvalid, "site par2 is given twice", func(d *InventoryData) { d.Sites[0].Name = "par2" }},
 		{"no name", ErrInvalid, "a server has no name", func(d *InventoryData) { d.Servers[0].Name = "" }},
 		{"name that is a path", ErrInvalid, `account "../etc"`, func(d *InventoryData) { d.Accounts[0].Name = "../etc" }},

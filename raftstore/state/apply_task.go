@@ -89,13 +89,15 @@ func applyTaskFinish(c *change, d TaskFinishData) (bool, error) {
 const maxText = 2 << 10
 
 // Shorten cuts a text to what the state keeps of it: at most 2 KiB of valid UTF-8.
-func Shorten(text string) string {
+func Shorten(text string) string { return cut(text, maxText) }
+
+func cut(text string, limit int) string {
 	const ellipsis = "…"
 	text = strings.ToValidUTF8(text, "?")
-	if len(text) <= maxText {
+	if len(text) <= limit {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxText-len(ellipsis)], "") + ellipsis // perhaps without half a rune
+	return strings.ToValidUTF8(text[:limit-len(ellipsis)], "") + ellipsis // perhaps without half a rune
 }
 
 // recordSnapshot puts a new snapshot into the catalogue. Whose it is and where it was made we know ourselves, and when
@@ -120,6 +122,7 @@ func (c *change) recordSnapshot(t *Task, made *Snapshot) error {
 	if old != nil {
 		return refuse(ErrConflict, "snapshot %s is known already: server %s made it of account %s", s.ID.Short(), old.Server, old.Account)
 	}
+	s.Parts = ShortenParts(s.Parts)
 	s.Account, s.Server, s.Token = t.Account, t.Server, t.Token
 	s.Start = between(s.Start, t.Created, c.at)
 	s.Finished = between(s.Finished, s.Start, c.at)

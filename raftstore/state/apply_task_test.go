@@ -243,3 +243,23 @@ func TestReplicationRecord(t *testing.T) {
 		t.Error("a pass put a snapshot into the catalogue")
 	}
 }
+
+func TestTaskFinish_Parts(t *testing.T) {
+	n, token, _ := backedUp(t)
+	n.must(TaskCreate, backupTask("b2", token))
+	made := &Snapshot{ID: snapshotID("9"), Parts: []Part{
+		{Name: "postgresql/shop"}, {Name: "mysql/shop", Error: strings.Repeat("x", 5000)}, {Name: "mails/example.org/info", Error: "gone"}}}
+	n.must(TaskFinish, TaskFinishData{Task: "b2", Snapshot: made})
+	got := n.view().Snapshots("guestbook")[0]
+	if len(got.Parts) != 3 || got.Parts[0] != made.Parts[0] || len(got.Parts[1].Error) != maxPartText {
+		t.Errorf("got parts %+v", got.Parts)
+	}
+	if got := len(ShortenParts(make([]Part, 2000))); got != maxParts {
+		t.Errorf("got %d parts, want %d", got, maxParts)
+	}
+	lacks := got.Lacks([]string{"postgresql/shop", "mails/example.org/info", "mysql/new"})
+	want := []Part{{Name: "mails/example.org/info", Error: "gone"}, {Name: "mysql/new", Error: "it was not the account's yet"}}
+	if diff := cmp.Diff(want, lacks); diff != "" {
+		t.Errorf("lacks (-want +got):\n%s", diff)
+	}
+}

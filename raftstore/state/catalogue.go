@@ -15,7 +15,7 @@ import (
 // their own.
 type catalogue struct {
 	Account AccountName `json:"account"`
-	// Names are the servers, sites and kinds of view that the records name by their place.
+	// Names are the texts that the records name by their place: servers, sites, kinds of view, parts and why they failed.
 	Names []string `json:"names"`
 	// Records are the snapshots, newest first. Times in them are in milliseconds.
 	Records []byte `json:"records"`
@@ -56,10 +56,22 @@ func pack(account AccountName, list []*Snapshot) *catalogue {
 			b = name(b, string(copied.Site))
 			b = since(b, copied.CopiedAt)
 		}
-		if s.ForgetAt.IsZero() {
-			b = append(b, 0)
-		} else {
-			b = since(append(b, 1), s.ForgetAt)
+		var more uint64
+		if !s.ForgetAt.IsZero() {
+			more |= hasForgetAt
+		}
+		if len(s.Parts) > 0 {
+			more |= hasParts
+		}
+		b = binary.AppendUvarint(b, more)
+		if more&hasForgetAt != 0 {
+			b = since(b, s.ForgetAt)
+		}
+		if more&hasParts != 0 {
+			b = binary.AppendUvarint(b, uint64(len(s.Parts)))
+			for _, p := range s.Parts {
+				b = name(name(b, p.Name), p.Error)
+			}
 		}
 		c.Records = b
 	}
@@ -68,6 +80,12 @@ func pack(account AccountName, list []*Snapshot) *catalogue {
 }
 
 const idSize = 32
+
+// What follows the copies in a record.
+const (
+	hasForgetAt = 1 << iota
+	hasParts
+)
 
 func newerFirst(a, b *Snapshot) int {
 	return cmp.Or(-cmp.Compare(a.Start.UnixMilli(), b.Start.UnixMilli()), cmp.Compare(a.ID, b.ID))
@@ -107,8 +125,22 @@ func (c *catalogue) unpack() ([]*Snapshot, error) {
 		for i := range s.Sites {
 			s.Sites[i] = Copy{SiteName(r.name()), r.since(start)}
 		}
-		if r.number() == 1 {
+		more := r.number()
+		if more&^(hasForgetAt|hasParts) != 0 {
+			r.err = errRecord
+		}
+		if more&hasForgetAt != 0 {
 			s.ForgetAt = r.since(start)
+		}
+		if more&hasParts != 0 {
+			if n := r.number(); n <= uint64(len(r.rest)) { // a part takes two bytes at least
+				s.Parts = make([]Part, n)
+			} else {
+				r.err = errRecord
+			}
+			for i := range s.Parts {
+				s.Parts[i] = Part{r.name(), r.name()}
+			}
 		}
 		list = append(list, s)
 	}

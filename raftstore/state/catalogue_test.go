@@ -34,6 +34,9 @@ func anySnapshots(t *rapid.T, account AccountName) []*Snapshot {
 		if rapid.Bool().Draw(t, "over") {
 			s.ForgetAt = at.Draw(t, "forgotten")
 		}
+		for _, part := range rapid.SliceOfN(name, 0, 2).Draw(t, "parts") {
+			s.Parts = append(s.Parts, Part{part, name.Draw(t, "failure")})
+		}
 		return s
 	}), 0, 5, func(s *Snapshot) SnapshotID { return s.ID }).Draw(t, "snapshots")
 }
@@ -74,6 +77,7 @@ func TestCatalogue_Golden(t *testing.T) {
 	s := &Snapshot{
 		ID: snapshotID("a"), Start: epoch, Finished: epoch.Add(time.Second), Server: "par1-s1", Token: Token{1, 2}, View: "btrfs", Files: 3, Bytes: 4,
 		Sites: []Copy{{"par1", epoch.Add(time.Second)}, {"par2", epoch.Add(time.Minute)}}, ForgetAt: epoch.Add(time.Hour),
+		Parts: []Part{{"mysql/shop", "gone"}, {"postgresql/shop", ""}},
 	}
 	const want = `{"account":"shop","names":["par1-s1","btrfs","par1","par2"],"records":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqAnrX1lGfQDwABAgEGCAIC0A8DwKkHAYC6twM="}`
 	s.Account = "shop"
@@ -82,6 +86,18 @@ func TestCatalogue_Golden(t *testing.T) {
 			t.Errorf("%s is not set in the example", field)
 		}
 	}
+	const wantParts = `{"account":"shop","names":["par1-s1","btrfs","par1","par2","mysql/shop","gone","postgresql/shop",""],"records":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqAnrX1lGfQDwABAgEGCAIC0A8DwKkHA4C6twMCBAUGBw=="}`
+	if got := string(pack("shop", []*Snapshot{s}).appendJSON(nil)); got != wantParts {
+		t.Errorf("with parts: got  %s\nwant %s", got, wantParts)
+	}
+	var whole catalogue
+	if err := json.Unmarshal([]byte(wantParts), &whole); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]*Snapshot{s}, whole.snapshots()); diff != "" {
+		t.Error(diff)
+	}
+	s.Parts = nil
 	packed := pack("shop", []*Snapshot{s})
 	if diff := cmp.Diff([]*Snapshot{s}, packed.snapshots()); diff != "" {
 		t.Error(diff)

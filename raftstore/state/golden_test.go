@@ -54,6 +54,7 @@ func examples() map[Name]any {
 					Variables: []string{"a", "b"},
 					Check:     &Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second},
 				}},
+				Databases: []Database{{Engine: PostgreSQL, Name: "guestbook"}}, Mailboxes: []Mailbox{{Domain: "example.org", Name: "info"}},
 			}},
 		},
 		ServerSeen:       ServerSeenData{Server: "par1-s1", Status: Down, LastContact: at},
@@ -69,7 +70,7 @@ func examples() map[Name]any {
 		}},
 		TaskFinish: TaskFinishData{Task: "t1", Error: "e", Detail: "d", Snapshot: &Snapshot{
 			ID: id, Account: "guestbook", Start: at, Finished: at, Server: "par1-s1", Token: token, View: "btrfs", Files: 1, Bytes: 2,
-			Sites: []Copy{{Site: "par1", CopiedAt: at}}, ForgetAt: at,
+			Sites: []Copy{{Site: "par1", CopiedAt: at}}, ForgetAt: at, Parts: []Part{{Name: "postgresql/guestbook", Error: "e"}},
 		}},
 		TaskForget: TaskForgetData{Task: "t1"},
 		ReplicationRecord: ReplicationRecordData{

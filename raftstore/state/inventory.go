@@ -103,6 +103,9 @@ type Account struct {
 	Site      SiteName     `json:"site,omitempty"` // where it is placed at first; empty: anywhere
 	Addresses []netip.Addr `json:"addresses"`      // each routed as a /128
 	Services  []Service    `json:"services,omitempty"`
+	// From level 3 on.
+	Databases []Database `json:"databases,omitempty"`
+	Mailboxes []Mailbox  `json:"mailboxes,omitempty"`
 }
 
 // Service is one program that an account runs.

@@ -1,6 +1,9 @@
 package state
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // Level is what this binary can apply. It grows with each release that adds commands, or fields to one, or puts them into
 // the log in another way. The state has the level that all members share, and the leader proposes nothing above it: so an
@@ -12,6 +15,9 @@ const LevelBundles = 3
 
 // LevelCatalogues is the level at which the snapshots of an account are packed into one row.
 const LevelCatalogues = 3
+
+// LevelParts is the first level at which accounts have databases and mailboxes, and snapshots parts.
+const LevelParts = 3
 
 // firstLevel is that of a state which says none.
 const firstLevel = 1
@@ -41,6 +47,8 @@ func (c Command) Level() int {
 		later = new(ClusterInitData)
 	case InventoryApply:
 		later = new(InventoryData)
+	case TaskFinish:
+		later = new(TaskFinishData)
 	default:
 		return level
 	}
@@ -67,6 +75,16 @@ func (d *InventoryData) level() int {
 		if s.Backups != 0 {
 			return 3
 		}
+	}
+	if slices.ContainsFunc(d.Accounts, func(a Account) bool { return len(a.Parts()) > 0 }) {
+		return LevelParts
+	}
+	return firstLevel
+}
+
+func (d *TaskFinishData) level() int {
+	if d.Snapshot != nil && len(d.Snapshot.Parts) > 0 {
+		return LevelParts
 	}
 	return firstLevel
 }

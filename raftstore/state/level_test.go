@@ -1,8 +1,6 @@
 package state
 
-import (
-	"testing"
-)
+import "testing"
 
 func TestCluster_LevelOnlyRises(t *testing.T) {
 	n := newNode(t)
@@ -24,5 +22,30 @@ func TestCluster_LevelOnlyRises(t *testing.T) {
 	}
 	if got := LevelOf("account.explode"); got != 0 {
 		t.Errorf("got level %d of an unknown command, want 0", got)
+	}
+}
+
+// What bears a field that older members refuse needs the level of that field.
+func TestCommand_Level(t *testing.T) {
+	with := Account{Name: "shop", Databases: []Database{{Engine: PostgreSQL, Name: "shop"}}}
+	mail := Account{Name: "shop", Mailboxes: []Mailbox{{Domain: "example.org", Name: "info"}}}
+	for _, test := range []struct {
+		name    Name
+		payload any
+		want    int
+	}{
+		{InventoryApply, InventoryData{Accounts: []Account{{Name: "shop"}}}, 1},
+		{InventoryApply, InventoryData{Accounts: []Account{{Name: "blog"}, with}}, 3},
+		{InventoryApply, InventoryData{Accounts: []Account{mail}}, 3},
+		{TaskFinish, TaskFinishData{Task: "t1", Snapshot: &Snapshot{}}, 1},
+		{TaskFinish, TaskFinishData{Task: "t1"}, 1},
+		{TaskFinish, TaskFinishData{Task: "t1", Snapshot: &Snapshot{Parts: []Part{{Name: "mysql/shop"}}}}, 3},
+		{ClusterInit, ClusterInitData{Level: 3}, 3},
+		{ClusterInit, ClusterInitData{}, 1},
+		{KeyringRetire, KeyringRetireData{}, 2},
+	} {
+		if got := NewCommand(test.name, "c1", epoch, "operator/ada", test.payload).Level(); got != test.want {
+			t.Errorf("%s %+v: got level %d, want %d", test.name, test.payload, got, test.want)
+		}
 	}
 }

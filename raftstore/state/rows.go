@@ -92,6 +92,8 @@ type Snapshot struct {
 	View     string      `json:"view"`  // "btrfs": frozen and atomic; "live": files were read while programs ran
 	Files    int64       `json:"files"` // in the snapshot
 	Bytes    int64       `json:"bytes"` // in the snapshot
+	// Parts are the databases and mailboxes that it was to hold, and how each went. From level 3 on.
+	Parts []Part `json:"parts,omitempty"`
 	// Sites are the copies: the site where it was made, and each where a complete pass held it.
 	Sites []Copy `json:"sites"`
 	// ForgetAt is when its time was over. It is still in the stores for a while, and nobody restores from it.

@@ -20,7 +20,7 @@ var (
 	policyTable  = table[Policy]{name: "policies", key: func(r *Policy) string { return string(r.Name) }}
 	accountTable = table[Account]{
 		name: "accounts", key: func(r *Account) string { return string(r.Name) },
-		by: []index[Account]{{"address", addressKeys}},
+		by: []index[Account]{{"address", addressKeys}, {"part", (*Account).Parts}},
 	}
 	serverStatusTable = table[ServerStatus]{name: "server-status", key: func(r *ServerStatus) string { return string(r.Server) }}
 

@@ -45,6 +45,20 @@ func (r IDs) Mappings() []syscall.SysProcIDMap {
 	return []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(r.First), Size: int(r.Size)}}
 }
 
+// Child makes a child process the account's root, in a user namespace of its own: nobody to the host.
+func (r IDs) Child() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Cloneflags:                 syscall.CLONE_NEWUSER,
+		UidMappings:                r.Mappings(),
+		GidMappings:                r.Mappings(),
+		GidMappingsEnableSetgroups: true,
+		Credential:                 &syscall.Credential{Uid: 0, Gid: 0},
+		// An agent that was killed leaves nobody behind who reads what the next one removes. (The signal is tied to
+		// the thread that starts the child; no thread of the agent ends before the agent.)
+		Pdeathsig: syscall.SIGTERM,
+	}
+}
+
 // Record says what a home is.
 type Record struct {
 	Token state.Token `json:"token"`
@@ -226,6 +240,37 @@ func (f *Fresh) close() {
 		if d != nil {
 			d.Close()
 		}
+	}
+}
+
+// Scratch makes a directory beside the home, which is the account's root's, for what comes with it. RemoveScratch has to be
+// called before Commit.
+func (f *Fresh) Scratch(name string) (Within, *os.Root, error) {
+	root, err := scratch(filepath.Join(f.store.root, freshDir, string(f.account), name), f.ids)
+	return Within{f.Into.Parent, name}, root, err
+}
+
+// RemoveScratch removes it.
+func (f *Fresh) RemoveScratch(name string) error {
+	return os.RemoveAll(filepath.Join(f.store.root, freshDir, string(f.account), name))
+}
+
+// Keep makes a new directory beside the homes that were set aside, for the host's root alone.
+func (s *Store) Keep(account state.AccountName, token state.Token) (*os.Root, error) {
+	if err := checkName(account); err != nil {
+		return nil, err
+	}
+	base := filepath.Join(s.root, asideDir, string(account)+"@before-"+token.String())
+	for n, dir := 2, base; ; n++ {
+		err := os.Mkdir(dir, 0o700)
+		if errors.Is(err, fs.ErrExist) && n < 1000 {
+			dir = fmt.Sprintf("%s.%d", base, n)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("keep what is here of %s: %w", account, err)
+		}
+		return os.OpenRoot(dir)
 	}
 }
 

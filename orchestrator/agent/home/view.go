@@ -103,6 +103,34 @@ func (v *View) Take() error {
 	return nil
 }
 
+// Scratch makes a directory of the view, beside the files, that is the account's root's and nobody else's.
+func (v *View) Scratch(name string) (*os.Root, error) {
+	rec, ok, err := v.store.Held(v.account)
+	if err != nil || !ok {
+		return nil, errors.Join(fmt.Errorf("view home of %s: there is no home here", v.account), err)
+	}
+	return scratch(filepath.Join(v.store.viewDir(v.account), name), rec.IDs)
+}
+
+func scratch(dir string, ids IDs) (*os.Root, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Lchown(dir, ids.Host(0), ids.Host(0)); err != nil {
+		return nil, err
+	}
+	return os.OpenRoot(dir)
+}
+
+// Holds says whether a directory is among the files of the view, reached by no link.
+func (v *View) Holds(path string) error {
+	dir, err := beneath(v.Dir, filepath.Join("files", path))
+	if err != nil {
+		return err
+	}
+	return dir.Close()
+}
+
 // Close removes the view.
 func (v *View) Close() error {
 	if v.Dir != nil {
