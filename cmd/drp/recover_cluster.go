@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -78,9 +77,9 @@ func (r *clusterRecovery) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	identities, err := readIdentities(r.identity)
+	identities, err := identity.ReadAgeIdentities(r.identity)
 	if err != nil {
-		return err
+		return fmt.Errorf("read offline key: %w", err)
 	}
 	from, err := r.source()
 	if err != nil {
@@ -161,19 +160,6 @@ func checkVacant(dir string) error {
 		return usageError{fmt.Errorf("%s holds %s: a cluster is recovered into an empty directory only. What is there may be newer than any export: drp recover quorum begins from it. To go on all the same, move it away, and keep it", dir, entries[0].Name())}
 	}
 	return nil
-}
-
-func readIdentities(file string) ([]age.Identity, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, fmt.Errorf("read offline key: %w", err)
-	}
-	defer f.Close()
-	identities, err := age.ParseIdentities(f)
-	if err != nil {
-		return nil, fmt.Errorf("read offline key %s: %w", file, err)
-	}
-	return identities, nil
 }
 
 // namedSource is a source that can be named to a person.
