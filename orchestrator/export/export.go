@@ -33,6 +33,8 @@ var (
 	ErrClosed = errors.New("sealed to other keys")
 	// ErrUnsigned: no coordinator of this platform vouches for it.
 	ErrUnsigned = errors.New("not signed by a coordinator of this platform")
+	// ErrDisbelieved: what others signed before it speaks against its signer.
+	ErrDisbelieved = errors.New("its signer is not believed")
 )
 
 // Manifest says what an export holds, in clear.
