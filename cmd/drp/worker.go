@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drp/orchestrator/api"
+	"drp/orchestrator/obedience"
 	"drp/orchestrator/wire"
 	"drp/raftstore/identity"
 	"drp/raftstore/state"
@@ -67,8 +67,12 @@ func runWorker(ctx context.Context, path string) error {
 		}
 		sources[s.Site] = worker.Key{Access: keys.AccessKey, Secret: keys.SecretKey}
 	}
+	obedience, err := obedienceOf(c.Certificates, credentials)
+	if err != nil {
+		return err
+	}
 	w := &worker.Worker{
-		Site: c.Site, Store: store, Sources: sources, Leader: workerLeader{client, credentials}, Concurrency: c.Concurrency,
+		Site: c.Site, Store: store, Sources: sources, Leader: workerLeader{client, credentials, obedience}, Concurrency: c.Concurrency,
 		Initialiser: worker.Restic{Runner: &restic.Runner{Binary: c.Restic, Log: log}},
 		Poll:        5 * time.Second, Logger: log,
 	}
@@ -79,12 +83,15 @@ func runWorker(ctx context.Context, path string) error {
 
 // workerLeader puts the worker's words into those of the wire. The worker stands below both.
 type workerLeader struct {
-	client      *api.Client
+	client interface {
+		WorkerSync(context.Context, wire.WorkerReport) (wire.WorkerDesired, error)
+	}
 	credentials *identity.Credentials
+	obedience   *obedience.Obedience
 }
 
 func (l workerLeader) Sync(ctx context.Context, r worker.Report) (worker.Desired, error) {
-	report := wire.WorkerReport{Site: state.SiteName(r.Site), Revision: r.Revision, Wait: r.Wait}
+	report := wire.WorkerReport{Site: state.SiteName(r.Site), Revision: r.Revision, Wait: r.Wait, Incarnation: l.obedience.Told()}
 	for _, i := range r.Ready {
 		report.Ready = append(report.Ready, wire.Initialised{
 			Account: state.AccountName(i.Account), Home: state.Home{Site: state.SiteName(i.Home.Site), Epoch: i.Home.Epoch}})
@@ -95,6 +102,9 @@ func (l workerLeader) Sync(ctx context.Context, r worker.Report) (worker.Desired
 			Snapshots: convert[state.SnapshotID](p.Snapshots), Objects: p.Objects, Bytes: p.Bytes, Error: p.Error})
 	}
 	d, err := l.client.WorkerSync(ctx, report)
+	if err == nil {
+		err = l.obedience.Take(d.Incarnation, d.Recovering)
+	}
 	if err != nil {
 		return worker.Desired{}, err
 	}

@@ -124,13 +124,17 @@ type GatewayReport struct {
 	Site     state.SiteName `json:"site"`
 	Revision uint64         `json:"revision"`
 	Wait     time.Duration  `json:"wait"`
+	// Incarnation that it obeys, when the cluster was ever recovered.
+	Incarnation uint64 `json:"incarnation,omitempty"`
 }
 
 // GatewayView is who may do what at a site's gateway. It is valid from when the request for it was sent.
 type GatewayView struct {
-	Revision uint64               `json:"revision"`
-	Grants   []Grant              `json:"grants"`
-	Revoked  identity.Revocations `json:"revoked,omitempty"` // as in AgentDesired
+	Revision    uint64               `json:"revision"`
+	Incarnation uint64               `json:"incarnation,omitempty"` // these three as in AgentDesired
+	Recovering  bool                 `json:"recovering,omitempty"`
+	Revoked     identity.Revocations `json:"revoked,omitempty"`
+	Grants      []Grant              `json:"grants"`
 }
 
 // Grant lets one server at one account's repository, under one token.
@@ -147,8 +151,10 @@ type WorkerReport struct {
 	Site     state.SiteName `json:"site"`
 	Revision uint64         `json:"revision"`
 	Wait     time.Duration  `json:"wait"`
-	Ready    []Initialised  `json:"ready,omitempty"`
-	Passes   []PassReport   `json:"passes,omitempty"`
+	// Incarnation as in GatewayReport.
+	Incarnation uint64        `json:"incarnation,omitempty"`
+	Ready       []Initialised `json:"ready,omitempty"`
+	Passes      []PassReport  `json:"passes,omitempty"`
 }
 
 // Initialised says that the repository of an account exists at its home.
@@ -171,7 +177,9 @@ type PassReport struct {
 
 // WorkerDesired is what a worker has to do at its site.
 type WorkerDesired struct {
-	Revision uint64 `json:"revision"`
+	Revision    uint64 `json:"revision"`
+	Incarnation uint64 `json:"incarnation,omitempty"` // these two as in AgentDesired
+	Recovering  bool   `json:"recovering,omitempty"`
 	// NewSite: nothing is known to be in this site's store yet, so a bucket that is missing may be made. Otherwise a
 	// missing one means that the store has lost its disk.
 	NewSite bool                 `json:"new_site,omitempty"`
