@@ -13,8 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/age"
-
+	"drp/raftstore/identity"
 	"drp/raftstore/state"
 )
 
@@ -75,8 +74,8 @@ func (r JoinRequest) check() error {
 	if err := CheckPlace(r.Address, r.API); err != nil {
 		return err
 	}
-	if _, err := age.ParseX25519Recipient(r.Recipient); err != nil {
-		return fmt.Errorf("recipient %q: want age1…, as drp server init --join prints it", r.Recipient)
+	if _, err := identity.ParseAgeRecipient(r.Recipient); err != nil {
+		return fmt.Errorf("%w, as drp server init --join prints it", err)
 	}
 	return nil
 }

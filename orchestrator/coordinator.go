@@ -79,8 +79,7 @@ func (o *Orchestrator) AgentSync(ctx context.Context, r wire.AgentReport) (wire.
 	if _, err := knownServer(view, r.Server); err != nil {
 		return wire.AgentDesired{}, err
 	}
-	if err := notSuperseded(view, r.Incarnation); err != nil { // it does not count as heard
-		o.log.Error("a server is refused", "server", r.Server, "error", err)
+	if err := o.notSuperseded("agent/"+string(r.Server), r.Incarnation); err != nil { // it does not count as heard
 		return wire.AgentDesired{}, err
 	}
 	o.observed.agent(r, o.config.Clock())
@@ -98,7 +97,10 @@ func (o *Orchestrator) GatewaySync(ctx context.Context, r wire.GatewayReport) (w
 	if _, err := o.leading(); err != nil {
 		return wire.GatewayView{}, err
 	}
-	o.observed.gateway(r.Site, o.config.Clock())
+	if err := o.notSuperseded("gateway/"+string(r.Site), r.Incarnation); err != nil {
+		return wire.GatewayView{}, err
+	}
+	o.observed.gateway(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.GatewayView, uint64, error) {
 		d := gatewayView(v, r.Site)
 		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked) > 0 {
@@ -114,6 +116,9 @@ func (o *Orchestrator) WorkerSync(ctx context.Context, r wire.WorkerReport) (wir
 	if err != nil {
 		return wire.WorkerDesired{}, err
 	}
+	if err := o.notSuperseded("worker/"+string(r.Site), r.Incarnation); err != nil {
+		return wire.WorkerDesired{}, err
+	}
 	o.observed.worker(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.WorkerDesired, uint64, error) {
 		n := o.now(since)
@@ -124,6 +129,14 @@ func (o *Orchestrator) WorkerSync(ctx context.Context, r wire.WorkerReport) (wir
 		}
 		return d, d.Revision, nil
 	})
+}
+
+func (o *Orchestrator) notSuperseded(caller string, obeyed uint64) error {
+	err := notSuperseded(o.config.Store.View(), obeyed)
+	if err != nil {
+		o.log.Error("a caller is refused", "caller", caller, "error", err)
+	}
+	return err
 }
 
 // poll answers at once when the caller has another revision, else after a change, else after the wait. Whatever it

@@ -45,11 +45,7 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 	if err != nil {
 		return d, err
 	}
-	if c := v.Cluster(); c != nil {
-		d.Incarnation = c.Incarnation
-	}
-	if held(v) {
-		d.Recovering = true
+	if d.Incarnation, d.Recovering = speaking(v); d.Recovering {
 		d.Revision = revision(d)
 		return d, nil
 	}
@@ -144,6 +140,14 @@ func olderParts(v *state.View, account *state.Account, from *state.RestorePoint)
 	return older
 }
 
+// speaking is what every answer to agents, gateways and workers says of who gives it.
+func speaking(v *state.View) (incarnation uint64, recovering bool) {
+	if c := v.Cluster(); c != nil {
+		incarnation = c.Incarnation
+	}
+	return incarnation, held(v)
+}
+
 // knownServer is the server of an agent that calls: nobody else is told anything, nor counted as heard.
 func knownServer(v *state.View, name state.ServerName) (*state.Server, error) {
 	server := v.Server(name)
@@ -156,11 +160,11 @@ func knownServer(v *state.View, name state.ServerName) (*state.Server, error) {
 // ErrSuperseded: this cluster was recovered, and these coordinators are from before that.
 var ErrSuperseded = errors.New("the cluster was recovered, and this coordinator is from before that")
 
-// notSuperseded refuses a server that obeys a later incarnation: whatever we know of it is history. A held cluster asks all
+// notSuperseded refuses an agent, gateway or worker that obeys a later incarnation: whatever we know of it is history. A held cluster asks all
 // the same, and begins a higher one than that.
 func notSuperseded(v *state.View, obeyed uint64) error {
 	if c := v.Cluster(); c != nil && c.Held == nil && c.Incarnation < obeyed {
-		return fmt.Errorf("%w: a server obeys incarnation %d, and this is %d. Stop this coordinator, keep its directory, and let it join with an empty one (drp server init --join)",
+		return fmt.Errorf("%w: the caller obeys incarnation %d, and this is %d. Stop this coordinator, keep its directory, and let it join with an empty one (drp server init --join)",
 			ErrSuperseded, obeyed, c.Incarnation)
 	}
 	return nil
@@ -189,6 +193,7 @@ func repositoryAccess(v *state.View, a *state.Assignment, open opener) (wire.Rep
 // nobody writes: who is to write follows from tokens that are not known yet.
 func gatewayView(v *state.View, site state.SiteName) wire.GatewayView {
 	var view wire.GatewayView
+	view.Incarnation, view.Recovering = speaking(v)
 	for _, s := range v.ServersAt(site) {
 		for _, a := range v.AssignmentsOn(s.Name) {
 			repo := v.Repository(a.Account)
@@ -221,10 +226,12 @@ func dailyLimit(a *state.Account) int64 {
 
 // workerDesired is what a site lacks: repositories to create, snapshots that other sites hold, and chores.
 func workerDesired(v *state.View, site state.SiteName, all []chore, open opener) wire.WorkerDesired {
-	if held(v) {
-		return wire.WorkerDesired{Revision: revision(wire.WorkerDesired{})}
+	d := wire.WorkerDesired{}
+	if d.Incarnation, d.Recovering = speaking(v); d.Recovering {
+		d.Revision = revision(d)
+		return d
 	}
-	d := wire.WorkerDesired{NewSite: true}
+	d.NewSite = true
 	for _, repo := range v.Repositories() {
 		account := v.Account(repo.Account)
 		if account == nil {

@@ -43,6 +43,37 @@ func TestAgentSync_superseded(t *testing.T) {
 	}
 }
 
+// The same for gateways and workers. They are asked, too, while the cluster is held: what begins is above what they obey.
+func TestSiteSync_superseded(t *testing.T) {
+	for name, sync := range map[string]func(o *Orchestrator, incarnation uint64) (uint64, error){
+		"gateway": func(o *Orchestrator, incarnation uint64) (uint64, error) {
+			d, err := o.GatewaySync(t.Context(), wire.GatewayReport{Site: "par1", Incarnation: incarnation})
+			return d.Incarnation, err
+		},
+		"worker": func(o *Orchestrator, incarnation uint64) (uint64, error) {
+			d, err := o.WorkerSync(t.Context(), wire.WorkerReport{Site: "par1", Incarnation: incarnation})
+			return d.Incarnation, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, o := recovered(t)
+			c.rememberAll()
+			if _, err := sync(o, 5); err != nil {
+				t.Fatalf("held: %v", err)
+			}
+			if err := o.Resume(t.Context(), "operator/olga", ResumeRequest{Cluster: "c"}); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := sync(o, 6); err != nil || got != 6 {
+				t.Errorf("got %d (%v), want the word of an incarnation above what it obeys", got, err)
+			}
+			if _, err := sync(o, 7); !errors.Is(err, ErrSuperseded) {
+				t.Errorf("got %v, want %v", err, ErrSuperseded)
+			}
+		})
+	}
+}
+
 // Where the inventory has no store at all there is none to leave word in.
 func TestResume_withoutStores(t *testing.T) {
 	c, o, _, _ := exportingCouncil(t)

@@ -25,6 +25,7 @@ type observed struct {
 	reports  map[state.ServerName]*wire.AgentReport // replaced whole, never changed
 	gateways map[state.SiteName]time.Time
 	workers  map[state.SiteName]time.Time
+	obeyed   uint64                       // the highest incarnation that a gateway or worker obeys
 	peers    map[string]time.Time         // the other coordinators, by name
 	said     map[string]wire.Introduction // what they said of themselves
 	passes   map[string]wire.PassReport   // by the worker's id
@@ -67,6 +68,7 @@ func (o *observed) reset() {
 	o.reports = map[state.ServerName]*wire.AgentReport{}
 	o.gateways = map[state.SiteName]time.Time{}
 	o.workers = map[state.SiteName]time.Time{}
+	o.obeyed = 0
 	o.peers = map[string]time.Time{}
 	o.said = map[string]wire.Introduction{}
 	o.passes = map[string]wire.PassReport{}
@@ -84,10 +86,11 @@ func (o *observed) agent(r wire.AgentReport, now time.Time) {
 	o.wake()
 }
 
-func (o *observed) gateway(site state.SiteName, now time.Time) {
+func (o *observed) gateway(r wire.GatewayReport, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.gateways[site] = now
+	o.gateways[r.Site] = now
+	o.obeyed = max(o.obeyed, r.Incarnation)
 }
 
 func (o *observed) coordinator(name string, said wire.Introduction, now time.Time) {
@@ -108,6 +111,7 @@ func (o *observed) worker(r wire.WorkerReport, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.workers[r.Site] = now
+	o.obeyed = max(o.obeyed, r.Incarnation)
 	for _, p := range r.Passes {
 		p.To = r.Site
 		o.passes[p.ID] = p
@@ -162,6 +166,7 @@ type glance struct {
 	reports  map[state.ServerName]*wire.AgentReport
 	gateways map[state.SiteName]time.Time
 	workers  map[state.SiteName]time.Time
+	obeyed   uint64
 	peers    map[string]time.Time
 	passes   map[string]wire.PassReport
 	ready    map[wire.Initialised]bool
@@ -179,6 +184,7 @@ func (o *observed) glance() glance {
 		reports:    maps.Clone(o.reports),
 		gateways:   maps.Clone(o.gateways),
 		workers:    maps.Clone(o.workers),
+		obeyed:     o.obeyed,
 		peers:      maps.Clone(o.peers),
 		passes:     maps.Clone(o.passes),
 		ready:      maps.Clone(o.ready),

@@ -173,6 +173,9 @@ func (n now) heard(s state.ServerName) bool {
 // incarnation is one above all that anybody has ever seen, so that from here on each token is higher than any before.
 func (n now) incarnation() uint64 {
 	next := n.view.Cluster().Incarnation
+	if n.seen.obeyed > 0 {
+		next = max(next, n.seen.obeyed+1)
+	}
 	for _, r := range n.seen.reports {
 		next = max(next, r.Incarnation+1)
 		for _, o := range r.Accounts {

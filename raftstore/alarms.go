@@ -26,6 +26,7 @@ const (
 	AlarmQuarantined  AlarmKind = "quarantined"
 	AlarmIncarnation  AlarmKind = "incarnation" // a coordinator from before a recovery
 	AlarmSecond       AlarmKind = "second"      // a member leads a cluster of its own
+	AlarmTwin         AlarmKind = "twin"        // two processes live under one name
 )
 
 // Alarm is something that a person has to look at.

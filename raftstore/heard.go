@@ -23,6 +23,7 @@ type heard struct {
 	clock    time.Duration // theirs − ours, when we asked last
 	progress time.Time     // when its log last grew, or had all that was committed
 	healthy  time.Time     // since when it has been so without a break; zero: it is not
+	starts   starts        // used under the lock of peers alone
 }
 
 // peers are what was heard of all others.
@@ -52,6 +53,7 @@ func (p *peers) hear(h *hello, now time.Time, clock *time.Duration) {
 		o.progress = now
 	}
 	o.hello, o.at = *h, now
+	o.starts.hear(h.Start, now)
 	if clock != nil {
 		o.clock = *clock
 	}

@@ -14,6 +14,7 @@ import (
 // out, since this is how coordinators of different age learn of each other.
 type hello struct {
 	Name        string        `json:"name"`
+	Start       string        `json:"start,omitempty"` // another word at each start of the process
 	Cluster     string        `json:"cluster,omitempty"`
 	Incarnation uint64        `json:"incarnation,omitempty"`
 	Level       int           `json:"level"`
@@ -100,7 +101,7 @@ type courier interface {
 func (s *Store) hello() *hello {
 	v := s.View()
 	h := &hello{
-		Name: s.cfg.Name, Level: s.cfg.Level, Clock: s.cfg.Clock.Wall(), Incarnation: s.parts.history.incarnation(),
+		Name: s.cfg.Name, Start: s.word, Level: s.cfg.Level, Clock: s.cfg.Clock.Wall(), Incarnation: s.parts.history.incarnation(),
 		Term: s.raft.CurrentTerm(), Last: s.raft.LastIndex(), Committed: s.raft.CommitIndex(), Applied: s.raft.AppliedIndex(),
 		Joining: s.roster.isJoining(), Head: mark{v.Index(), v.Digest()}, Marks: s.fsm.marks.all(),
 		Full: s.space.full(),

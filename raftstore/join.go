@@ -35,7 +35,7 @@ func (s *Store) judgeOwnPlace(h *hello) {
 	case !member:
 	case votes:
 		s.fail(errNewVoter)
-	case s.raft.LastIndex() > 0: // what is on the disk speaks for itself from now on
+	case s.inOwnConfiguration(): // what is on the disk speaks for itself from now on
 		if err := s.parts.papers.remove(joiningName); err != nil {
 			s.fail(err)
 			return
@@ -43,6 +43,13 @@ func (s *Store) judgeOwnPlace(h *hello) {
 		s.roster.setJoining(false)
 		s.parts.transport.gate.lift()
 	}
+}
+
+// inOwnConfiguration reports whether our own log has come to where we were added. Before that it may name only members of
+// long ago, and whoever sends us the rest of it would be refused.
+func (s *Store) inOwnConfiguration() bool {
+	_, ok := s.roster.server(s.cfg.Name)
+	return ok
 }
 
 // leadsAnother reports whether a coordinator leads a cluster without us while ours is at work: there is one leader that a

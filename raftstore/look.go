@@ -29,7 +29,7 @@ func (s *Store) look(now time.Time) {
 	s.alarms.set(AlarmJoining, s.cfg.Name, false, "")
 	s.compareStates(others)
 	s.lookAtSelf()
-	for _, kind := range []AlarmKind{AlarmSilent, AlarmClock, AlarmLevel, AlarmDiskFull, AlarmQuarantined, AlarmNoProgress, AlarmIncarnation, AlarmSecond} {
+	for _, kind := range []AlarmKind{AlarmSilent, AlarmClock, AlarmLevel, AlarmDiskFull, AlarmQuarantined, AlarmNoProgress, AlarmIncarnation, AlarmSecond, AlarmTwin} {
 		s.alarms.keep(kind, append(known, s.cfg.Name))
 	}
 	for _, name := range known {
@@ -66,6 +66,11 @@ func (s *Store) lookAt(name string, o *heard, now time.Time) {
 	s.alarms.set(AlarmIncarnation, name, s.estranged(o),
 		"coordinator %s is of incarnation %d of this cluster, and %s of %d: the lower one is from before a recovery. Stop it, keep its directory, and let it join anew with an empty one (drp server init --join)",
 		name, o.Incarnation, s.cfg.Name, s.parts.history.incarnation())
+	address, _ := s.roster.address(name)
+	s.alarms.set(AlarmTwin, name, s.peers.twins(name, now),
+		"two processes live under the name %s: its data directory was copied, and started a second time. They vote twice under one name, so that two could lead at once. "+
+			"Stop the one that does not run at %s now. Then replace %s, since nobody can tell what both have promised: drp raft remove %s, and join a coordinator of a new name with an empty directory",
+		name, address, name, name)
 	s.alarms.set(AlarmNoProgress, name, s.established() && now.Sub(o.progress) > wedgedAfter,
 		"coordinator %s answers, and its log has not grown for %s while others go on (it is at %d of %d): restart it",
 		name, now.Sub(o.progress).Round(time.Second), o.Last, s.raft.CommitIndex())

@@ -96,9 +96,12 @@ func (r *roster) at(address string) []string {
 	return names
 }
 
-// admits reports whether raft may talk to this coordinator of our cluster.
+// admits reports whether raft may talk to this coordinator of our cluster. The configuration file counts only as long as raft
+// has no configuration: who was removed stands in it for as long as nobody edits it.
 func (r *roster) admits(name string) bool {
-	if _, ok := r.address(name); ok {
+	servers := r.servers()
+	inFile := slices.ContainsFunc(r.file, func(p Peer) bool { return p.Name == name })
+	if len(servers) == 0 && inFile || slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == name }) {
 		return true
 	}
 	r.mu.Lock()

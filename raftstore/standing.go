@@ -3,7 +3,6 @@ package raftstore
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,9 +11,9 @@ import (
 )
 
 // standing are the connections that raft has. They live for weeks; a certificate may be revoked meanwhile, or expire
-// and be renewed. Closing one costs its peer a handshake.
+// and be renewed, and a coordinator be removed. Closing one costs its peer a handshake.
 type standing struct {
-	trusted func(*x509.Certificate) error
+	welcome func(tls.ConnectionState) error // why one should not stand any longer
 	mu      sync.Mutex
 	conns   map[*standingConn]struct{}
 }
@@ -57,11 +56,8 @@ func (s *standing) forget(conn *tls.Conn) {
 	}
 }
 
-// watch closes what is not trusted any more, until ctx ends.
+// watch closes what is not welcome any more, until ctx ends.
 func (s *standing) watch(ctx context.Context, every time.Duration, log *slog.Logger) {
-	if s.trusted == nil {
-		return
-	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -69,12 +65,12 @@ func (s *standing) watch(ctx context.Context, every time.Duration, log *slog.Log
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.closeUntrusted(log)
+			s.closeUnwelcome(log)
 		}
 	}
 }
 
-func (s *standing) closeUntrusted(log *slog.Logger) {
+func (s *standing) closeUnwelcome(log *slog.Logger) {
 	s.mu.Lock()
 	all := make([]*standingConn, 0, len(s.conns))
 	for c := range s.conns {
@@ -86,7 +82,7 @@ func (s *standing) closeUntrusted(log *slog.Logger) {
 		if len(cs.PeerCertificates) == 0 {
 			continue
 		}
-		if err := s.trusted(cs.PeerCertificates[0]); err != nil {
+		if err := s.welcome(cs); err != nil {
 			log.Warn("connection to a coordinator closed", "with", c.RemoteAddr().String(), "reason", err)
 			_ = c.NetConn().Close() // at once: a polite end could wait for who does not read
 			_ = c.Close()

@@ -11,6 +11,7 @@ package raftstore
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,11 +104,12 @@ type surroundings struct {
 	space      *space
 	steps      stepWatch
 	started    time.Time
+	word       string          // of this process: see starts
 	background *sync.WaitGroup // what runs beside raft
 }
 
 func newSurroundings(cfg *Config) surroundings {
-	s := surroundings{roster: newRoster(cfg), peers: newPeers(), alarms: newAlarms(cfg.Logger), space: &space{}, started: time.Now(), background: &sync.WaitGroup{}}
+	s := surroundings{roster: newRoster(cfg), peers: newPeers(), alarms: newAlarms(cfg.Logger), space: &space{}, started: time.Now(), word: rand.Text(), background: &sync.WaitGroup{}}
 	if cfg.parts == nil && cfg.Disk == nil {
 		s.space.dir = cfg.Dir
 	}

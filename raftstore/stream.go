@@ -61,8 +61,9 @@ func listen(cfg *Config, r *roster, h *history) (*stream, error) {
 	s := &stream{
 		Listener: l, advertise: address(self.Address), cfg: cfg, roster: r, history: h, logger: cfg.Logger,
 		server: cfg.Server.Clone(), client: cfg.Client.Clone(),
-		accepted: make(chan net.Conn), standing: standing{trusted: cfg.Trusted},
+		accepted: make(chan net.Conn),
 	}
+	s.standing.welcome = s.stillWelcome
 	s.gate = &identity.Gate{Strangers: maxHandshakes, PerAddress: perAddress, Known: newPeerAddresses(r).known}
 	s.offer()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -127,7 +128,7 @@ func (s *stream) greet(raw net.Conn, leave func()) {
 		s.servePeer(kept, name)
 		return
 	case !s.roster.admits(name):
-		refuse(fmt.Errorf("coordinator %s is neither a member nor one of our peers", name))
+		refuse(notAdmitted(name))
 		return
 	}
 	select {
@@ -135,6 +136,25 @@ func (s *stream) greet(raw net.Conn, leave func()) {
 	case <-s.ctx.Done():
 		_ = kept.Close()
 	}
+}
+
+func notAdmitted(name string) error {
+	return fmt.Errorf("coordinator %s is no member of the cluster", name)
+}
+
+// stillWelcome says why a connection that stands should not: its certificate counts no more, or, of raft's, its holder was
+// removed.
+func (s *stream) stillWelcome(cs tls.ConnectionState) error {
+	if s.cfg.Trusted != nil {
+		if err := s.cfg.Trusted(cs.PeerCertificates[0]); err != nil {
+			return err
+		}
+	}
+	peer, err := identity.Of(&cs)
+	if err == nil && cs.NegotiatedProtocol != peerProtocol && !s.roster.admits(peer.Name) {
+		return notAdmitted(peer.Name)
+	}
+	return nil
 }
 
 // servePeer gives the slot of the handshake back: such a connection lasts.

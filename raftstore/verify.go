@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"drp/raftstore/state"
 )
@@ -40,18 +41,47 @@ func (v *Verification) OK() bool {
 		!slices.ContainsFunc(v.Members, func(m Verified) bool { return m.Result != VerifiedEqual })
 }
 
+// A member may be an entry behind or ahead when it is asked, and before the first 256 entries there are no marks at which it
+// could be compared all the same. So they are asked again for a while: who is up to date meets us at the head, and where
+// entries come faster than that, the next mark does not take long.
+const (
+	verifyAgain  = 250 * time.Millisecond
+	verifyWithin = 5 * time.Second
+)
+
 // Verify asks all members for their digests now, compares them with ours at the newest index that most of them tell of,
 // and computes ours anew from the rows. It puts nothing into the log.
 func (s *Store) Verify(ctx context.Context) (Verification, error) {
 	if err := s.Err(); err != nil {
 		return Verification{}, fmt.Errorf("verify: %w", err)
 	}
+	result, view, apart := s.compareAll(ctx)
+	for until := time.Now().Add(verifyWithin); apart && time.Now().Before(until); result, view, apart = s.compareAll(ctx) {
+		select {
+		case <-time.After(verifyAgain):
+		case <-ctx.Done():
+			return result, fmt.Errorf("verify: %w", ctx.Err())
+		}
+	}
+	q, err := recomputed(view)
+	if err != nil {
+		return result, fmt.Errorf("verify: %w", err)
+	}
+	if result.Recomputed = q == nil; q != nil {
+		s.quarantine(*q)
+	}
+	return result, nil
+}
+
+// compareAll compares once, and says with which state. Apart: somebody who answers was at no index at which it could be
+// compared.
+func (s *Store) compareAll(ctx context.Context) (result Verification, view *state.View, apart bool) {
 	members := s.Members()
 	heard, failed := s.askAll(ctx, members)
-	view := s.View()
+	view = s.View()
 	ours := append(s.fsm.marks.all(), mark{view.Index(), view.Digest()})
 	at := common(ours, heard)
-	result := Verification{Index: at.Index, Digest: at.Digest}
+	result = Verification{Index: at.Index, Digest: at.Digest}
 	for _, m := range members {
 		one := Verified{Name: m.Name, Result: VerifiedUnknown}
 		switch h := heard[m.Name]; {
@@ -65,6 +95,7 @@ func (s *Store) Verify(ctx context.Context) (Verification, error) {
 			digest, ok := h.knows(at.Index)
 			switch {
 			case !ok:
+				apart = true
 				one.Why = fmt.Sprintf("it is at index %d and has no digest of index %d; ask again in a moment", h.Applied, at.Index)
 			case digest == at.Digest:
 				one.Result, one.Digest = VerifiedEqual, digest
@@ -74,14 +105,7 @@ func (s *Store) Verify(ctx context.Context) (Verification, error) {
 		}
 		result.Members = append(result.Members, one)
 	}
-	q, err := recomputed(view)
-	if err != nil {
-		return result, fmt.Errorf("verify: %w", err)
-	}
-	if result.Recomputed = q == nil; q != nil {
-		s.quarantine(*q)
-	}
-	return result, nil
+	return result, view, apart
 }
 
 // askAll asks all members at once.

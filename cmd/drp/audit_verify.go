@@ -135,21 +135,20 @@ func startsAsCheckpoint(path string) (bool, error) {
 
 // words are the checkpoints, each of which has to be a coordinator's.
 func (v *auditFiles) words(root string) ([]audit.Checkpoint, error) {
-	switch {
-	case len(v.segments) == 0:
+	if len(v.segments) == 0 {
 		return nil, usageError{errors.New("there is no segment to verify among these files")}
-	case len(v.checkpoints) == 0:
-		return nil, nil
-	case root == "":
-		return nil, usageError{errors.New("a checkpoint is worth its signature: give the platform's root certificate with --root")}
-	}
-	pem, err := os.ReadFile(root)
-	if err != nil {
-		return nil, usageError{err}
 	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, usageError{fmt.Errorf("%s holds no PEM certificate", root)}
+	if root != "" { // read in any case: who gives it relies on it
+		pem, err := os.ReadFile(root)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, usageError{fmt.Errorf("%s holds no PEM certificate", root)}
+		}
+	} else if len(v.checkpoints) > 0 {
+		return nil, usageError{errors.New("a checkpoint is worth its signature: give the platform's root certificate with --root")}
 	}
 	var words []audit.Checkpoint
 	for _, path := range slices.Compact(slices.Sorted(slices.Values(v.checkpoints))) {

@@ -179,6 +179,11 @@ func newRevokeCommand(c *connection) *cobra.Command {
 				return usageError{fmt.Errorf("there is no role %q", role)}
 			}
 			if !yes {
+				check := q
+				check.Myself = true // what becomes of it is what is asked here
+				if err := client.CheckRevoke(cmd.Context(), check); err != nil {
+					return err
+				}
 				fmt.Fprintln(cmd.ErrOrStderr(), clean(consequence(q, text)))
 				return usageError{errors.New("nothing was revoked; give --yes if that is what you want")}
 			}

@@ -98,11 +98,8 @@ func (i *caInit) run(out io.Writer) error {
 
 func (i *caInit) parse() ([]firstCoordinator, error) {
 	for _, r := range i.recipients {
-		if strings.HasPrefix(strings.ToUpper(r), "AGE-SECRET-KEY-") {
-			return nil, errors.New("recipient: this is the secret key. Its recipient is the age1… that age-keygen -y prints for it")
-		}
-		if _, err := age.ParseX25519Recipient(r); err != nil {
-			return nil, fmt.Errorf("recipient %q: %w", r, err)
+		if _, err := identity.ParseAgeRecipient(r); err != nil {
+			return nil, err
 		}
 	}
 	if i.cluster != "" {

@@ -23,7 +23,7 @@ func readConfig(path string, into any) error {
 		return fmt.Errorf("read configuration: %w", err)
 	}
 	defer f.Close()
-	err = yaml.NewDecoder(f, yaml.Strict()).Decode(into)
+	err = decodeYAML(path, f, into)
 	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("read configuration %s: the file is empty", path)
 	}
@@ -32,9 +32,33 @@ func readConfig(path string, into any) error {
 		return fmt.Errorf("read configuration: %s:%d:%d: %s", path, place.Line, place.Column, at.GetMessage())
 	}
 	if err != nil {
-		return fmt.Errorf("read configuration %s: %w", path, err)
+		return fmt.Errorf("read configuration: %w", err)
 	}
 	return nil
+}
+
+// misread is what is wrong with a file, and where. It shows no line of the file: a secret may have slipped into it.
+type misread struct {
+	file         string
+	line, column int
+	message      string // the parser's; it may name a field
+}
+
+func (m misread) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", m.file, m.line, m.column, m.message)
+}
+
+func decodeYAML(path string, from io.Reader, into any) error {
+	err := yaml.NewDecoder(from, yaml.Strict()).Decode(into)
+	var e yaml.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	m := misread{file: path, line: 1, column: 1, message: e.GetMessage()}
+	if t := e.GetToken(); t != nil && t.Position != nil {
+		m.line, m.column = t.Position.Line, max(1, t.Position.Column)
+	}
+	return m
 }
 
 // storeConfig is a site's S3 bucket in a configuration file. The keys are in a file of their own, so that the rest can
@@ -52,12 +76,21 @@ type storeKeys struct {
 }
 
 func readStoreKeys(path string) (storeKeys, error) {
+	const want = "want two lines, access_key: … and secret_key: …"
 	var keys storeKeys
-	if err := readConfig(path, &keys); err != nil {
-		return keys, err
+	f, err := os.Open(path)
+	if err != nil {
+		return keys, fmt.Errorf("read store credentials: %w", err)
+	}
+	defer f.Close()
+	if err := decodeYAML(path, f, &keys); err != nil {
+		m := misread{file: path, line: 1, column: 1}
+		errors.As(err, &m)
+		m.message = want + " (what stands there is not shown)" // the parser names what it took for a field, or a number
+		return storeKeys{}, fmt.Errorf("read store credentials: %w", m)
 	}
 	if keys.AccessKey == "" || keys.SecretKey == "" {
-		return keys, fmt.Errorf("read store credentials %s: access_key and secret_key are required", path)
+		return keys, fmt.Errorf("read store credentials: %w", misread{path, 1, 1, want})
 	}
 	return keys, nil
 }

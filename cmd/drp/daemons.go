@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drp/orchestrator/agent/container/accountinit"
+	"drp/orchestrator/obedience"
 	"drp/raftstore/identity"
 )
 
@@ -47,4 +48,10 @@ func newAccountInitCommand() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// obedienceOf is whose word a gateway or worker takes. It is kept beside the certificate, as the revocations are: the
+// process renews there, so it may write there.
+func obedienceOf(files identity.Files, credentials *identity.Credentials) (*obedience.Obedience, error) {
+	return obedience.New(obedience.File{Path: files.Certificate + ".obeyed", Cluster: credentials.Identity().Cluster})
 }

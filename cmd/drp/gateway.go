@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"drp/orchestrator/api"
+	"drp/orchestrator/obedience"
 	"drp/orchestrator/wire"
 	"drp/raftstore/identity"
 	"drp/raftstore/state"
@@ -54,6 +54,10 @@ func runGateway(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	obedience, err := obedienceOf(c.Certificates, credentials)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for agents: %w", err)
@@ -70,31 +74,55 @@ func runGateway(ctx context.Context, path string) error {
 		return nil
 	})
 	group.Go(func() error {
-		followGrants(ctx, client, door, credentials, state.SiteName(c.Site), log)
+		grants{client, door, credentials, obedience, state.SiteName(c.Site), log}.follow(ctx)
 		return server.Close() // what is under way is tried again by restic
 	})
 	return group.Wait()
 }
 
-// followGrants keeps the gateway's view fresh until ctx ends.
-func followGrants(ctx context.Context, leader *api.Client, door *gateway.Gateway, credentials *identity.Credentials, site state.SiteName, log *slog.Logger) {
+// grants are what a gateway lets in by, as the leader says.
+type grants struct {
+	leader interface {
+		GatewaySync(context.Context, wire.GatewayReport) (wire.GatewayView, error)
+	}
+	door        *gateway.Gateway
+	credentials *identity.Credentials
+	obedience   *obedience.Obedience
+	site        state.SiteName
+	log         *slog.Logger
+}
+
+// follow keeps the gateway's view fresh until ctx ends.
+func (g grants) follow(ctx context.Context) {
 	var revision uint64
 	for ctx.Err() == nil {
-		sent := time.Now()
-		view, err := leader.GatewaySync(ctx, wire.GatewayReport{Site: site, Revision: revision, Wait: 5 * time.Second})
-		if err != nil {
-			if ctx.Err() == nil {
-				log.Warn("no coordinator answers", "error", err)
-				pause(ctx, retryPause)
-			}
-			continue
+		next, err := g.take(ctx, revision)
+		switch {
+		case err == nil:
+			revision = next
+		case ctx.Err() == nil:
+			g.log.Warn("no leader answers; the view of the grants grows old", "error", err)
+			pause(ctx, retryPause)
 		}
-		grants := make([]gateway.Grant, 0, len(view.Grants))
-		for _, g := range view.Grants {
-			grants = append(grants, gateway.Grant{Account: string(g.Account), Server: string(g.Server), Token: g.Token.String(), Write: g.Write, Daily: g.Daily})
-		}
-		credentials.SetRevocations(view.Revoked) // before anybody is let in by the grants
-		door.SetView(gateway.View{Grants: grants, At: sent})
-		revision = view.Revision
 	}
+}
+
+// take is one exchange with the leader. A leader from before a recovery lets nobody in: the view stays as it is.
+func (g grants) take(ctx context.Context, revision uint64) (uint64, error) {
+	sent := time.Now()
+	view, err := g.leader.GatewaySync(ctx, wire.GatewayReport{
+		Site: g.site, Revision: revision, Wait: 5 * time.Second, Incarnation: g.obedience.Told()})
+	if err == nil {
+		err = g.obedience.Take(view.Incarnation, view.Recovering)
+	}
+	if err != nil {
+		return 0, err
+	}
+	granted := make([]gateway.Grant, 0, len(view.Grants))
+	for _, x := range view.Grants {
+		granted = append(granted, gateway.Grant{Account: string(x.Account), Server: string(x.Server), Token: x.Token.String(), Write: x.Write, Daily: x.Daily})
+	}
+	g.credentials.SetRevocations(view.Revoked) // before anybody is let in by the grants
+	g.door.SetView(gateway.View{Grants: granted, At: sent})
+	return view.Revision, nil
 }

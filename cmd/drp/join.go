@@ -227,7 +227,8 @@ func kept(path string, make func() ([]byte, error)) ([]byte, error) {
 
 // recipient is to whom the platform seals for this coordinator.
 func (j *joiner) recipient() (string, error) {
-	text, err := kept(filepath.Join(j.dir, "age.key"), func() ([]byte, error) {
+	file := filepath.Join(j.dir, "age.key")
+	_, err := kept(file, func() ([]byte, error) {
 		own, err := age.GenerateX25519Identity()
 		if err != nil {
 			return nil, err
@@ -237,11 +238,11 @@ func (j *joiner) recipient() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	own, err := age.ParseX25519Identity(strings.TrimSpace(string(text)))
+	own, err := ownRecipient(file)
 	if err != nil {
-		return "", fmt.Errorf("join: read %s: %w", filepath.Join(j.dir, "age.key"), err)
+		return "", fmt.Errorf("join: %w", err)
 	}
-	return own.Recipient().String(), nil
+	return own, nil
 }
 
 // take writes what was handed out, and says what is next.

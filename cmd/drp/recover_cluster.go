@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -78,9 +77,9 @@ func (r *clusterRecovery) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	identities, err := readIdentities(r.identity)
+	identities, err := identity.ReadAgeIdentities(r.identity)
 	if err != nil {
-		return err
+		return fmt.Errorf("read offline key: %w", err)
 	}
 	from, err := r.source()
 	if err != nil {
@@ -88,7 +87,7 @@ func (r *clusterRecovery) run(ctx context.Context) error {
 	}
 	vouch := export.SignedBy(credentials)
 	if r.unsigned {
-		vouch = func(export.Manifest) error { return nil }
+		vouch = func(export.Manifest) (*export.Signer, error) { return nil, nil }
 	}
 	var look *export.Look
 	if r.bucket.name != "" && r.export != "" {
@@ -161,19 +160,6 @@ func checkVacant(dir string) error {
 		return usageError{fmt.Errorf("%s holds %s: a cluster is recovered into an empty directory only. What is there may be newer than any export: drp recover quorum begins from it. To go on all the same, move it away, and keep it", dir, entries[0].Name())}
 	}
 	return nil
-}
-
-func readIdentities(file string) ([]age.Identity, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, fmt.Errorf("read offline key: %w", err)
-	}
-	defer f.Close()
-	identities, err := age.ParseIdentities(f)
-	if err != nil {
-		return nil, fmt.Errorf("read offline key %s: %w", file, err)
-	}
-	return identities, nil
 }
 
 // namedSource is a source that can be named to a person.
@@ -274,12 +260,36 @@ func (s fileSource) Get(_ context.Context, name string) ([]byte, error) {
 	return os.ReadFile(s.path)
 }
 
+// printSigner says whose word the export is, and who else's it is not.
+func printSigner(w io.Writer, look *export.Look) {
+	f := look.Found
+	if f.Signer == nil {
+		fmt.Fprintln(w, "taken unsigned: nobody vouches for it")
+		return
+	}
+	who := clean(f.Signer.Name)
+	fmt.Fprintf(w, "signed by coordinator %s, with its certificate %s\n", who, identity.SerialOf(f.Signer.Certificate))
+	switch o := f.Other; {
+	case o != nil && o.Manifest.At.Sub(f.Manifest.At) > time.Hour:
+		fmt.Fprintf(w, "warning: it holds more than %s, which %s signed, and bears an earlier time (%s, and not after %s): a clock was wrong, or somebody signed with an old certificate\n",
+			clean(o.Manifest.Name()), clean(o.Signer), localTime(f.Manifest.At), localTime(o.Manifest.At))
+		fallthrough
+	case o != nil:
+		fmt.Fprintf(w, `Exports in a row that %s alone has signed, up to this one: %d; before those: %s, of %s, signed by %s. If the key of %s can be in other
+hands, nobody else vouches for what was decided since: --export takes that one.
+`, who, f.Since, clean(o.Manifest.Name()), localTime(o.Manifest.At), clean(o.Signer), who)
+	case look.All > 1:
+		fmt.Fprintf(w, "Since %s has that certificate no other coordinator has signed an export there: nobody else vouches for this one.\n", who)
+	}
+}
+
 // printExport says what an export holds and what it cannot.
 func printExport(w io.Writer, look *export.Look, now time.Time) {
 	m, v := look.Found.Manifest, look.Found.State.View()
 	age := now.Sub(m.At).Round(time.Second)
 	fmt.Fprintf(w, "export %s, made by %s at %s (%s ago), of %d in all\n", clean(look.Found.Name), clean(m.By), localTime(m.At), short(age), look.All)
 	fmt.Fprintf(w, "cluster %s, incarnation %d, log entry %d, audit trail up to entry %d\n", clean(m.Cluster), m.Incarnation, m.Index, m.AuditSeq)
+	printSigner(w, look)
 	repositories, snapshots := v.Repositories(), 0
 	for _, a := range v.Accounts() {
 		snapshots += len(v.Snapshots(a.Name))

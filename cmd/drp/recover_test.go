@@ -198,7 +198,7 @@ func TestRecoverCluster_fromFile(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"2 accounts", "No coordinator answers", "incarnation 2", "drp recover resume"} {
+	for _, want := range []string{"signed by coordinator par1-c, with its certificate ", "2 accounts", "No coordinator answers", "incarnation 2", "drp recover resume"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("got %q, want it to say %q", out, want)
 		}
@@ -222,6 +222,34 @@ func TestRecoverCluster_fromFile(t *testing.T) {
 	}
 	if out, err := w.recover(); exitCode(err) != codeUsage || !strings.Contains(err.Error(), "empty directory only") {
 		t.Errorf("a second time: got %v, want it refused\n%s", err, out)
+	}
+}
+
+// Who decides to begin from an export is told whose word it is.
+func TestPrintSigner(t *testing.T) {
+	w := newWreck(t)
+	at := time.Now()
+	old := &export.Other{Manifest: export.Manifest{Incarnation: 1, Index: 7, At: at.Add(-time.Hour)}, Signer: "par2-c"}
+	signer := &export.Signer{Name: "par1-c", Certificate: w.credentials(identity.Coordinator).Certificate()}
+	for name, c := range map[string]struct {
+		look       export.Look
+		says, not  string
+		shiftOther time.Duration
+	}{
+		"unsigned":             {export.Look{All: 2, Found: &export.Found{}}, "nobody vouches for it", "signed by coordinator", 0},
+		"the only one":         {export.Look{All: 1, Found: &export.Found{Signer: signer, Since: 1}}, "signed by coordinator par1-c", "nobody else", 0},
+		"nobody else's":        {export.Look{All: 3, Found: &export.Found{Signer: signer, Since: 3}}, "no other coordinator has signed", "warning", 0},
+		"nobody else's since":  {export.Look{All: 3, Found: &export.Found{Signer: signer, Since: 2, Other: old}}, "up to this one: 2; before those: " + old.Manifest.Name(), "warning", 0},
+		"with an earlier time": {export.Look{All: 3, Found: &export.Found{Signer: signer, Since: 2, Other: old}}, "bears an earlier time", "unsigned", 3 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.look.Found.Manifest.At = at.Add(-c.shiftOther)
+			var out bytes.Buffer
+			printSigner(&out, &c.look)
+			if got := out.String(); !strings.Contains(got, c.says) || strings.Contains(got, c.not) {
+				t.Errorf("got %q, want %q in it and not %q", got, c.says, c.not)
+			}
+		})
 	}
 }
 

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
 
 	"drp/orchestrator"
 	"drp/orchestrator/api"
+	"drp/orchestrator/sealing"
 	"drp/raftstore"
 	"drp/raftstore/identity"
 )
@@ -94,18 +93,9 @@ func (c serverConfig) joinCommand() (string, error) {
 
 // ownRecipient is the public half of an age identity.
 func ownRecipient(file string) (string, error) {
-	f, err := os.Open(file)
+	own, err := sealing.ReadIdentity(file)
 	if err != nil {
-		return "", fmt.Errorf("read age identity: %w", err)
-	}
-	defer f.Close()
-	identities, err := age.ParseIdentities(f)
-	if err != nil {
-		return "", fmt.Errorf("read age identity %s: %w", file, err)
-	}
-	own, ok := identities[0].(*age.X25519Identity)
-	if !ok {
-		return "", fmt.Errorf("read age identity %s: it is no X25519 identity", file)
+		return "", err
 	}
 	return own.Recipient().String(), nil
 }

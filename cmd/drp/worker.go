@@ -45,6 +45,10 @@ func runWorker(ctx context.Context, path string) error {
 		}
 		sources[s.Site] = worker.Key{Access: keys.AccessKey, Secret: keys.SecretKey}
 	}
+	obedience, err := obedienceOf(c.Certificates, credentials)
+	if err != nil {
+		return err
+	}
 	scratch, err := c.scratch()
 	if err != nil {
 		return err
@@ -54,7 +58,7 @@ func runWorker(ctx context.Context, path string) error {
 	keeper.Store, keeper.Tool, keeper.Scratch, keeper.Log = store, runner, scratch, log
 	verifier.Store, verifier.Tool, verifier.Scratch, verifier.Log = store, runner, scratch, log
 	w := &worker.Worker{
-		Site: c.Site, Store: store, Sources: sources, Leader: workerLeader{client, credentials}, Concurrency: c.Concurrency,
+		Site: c.Site, Store: store, Sources: sources, Leader: workerLeader{client, credentials, obedience}, Concurrency: c.Concurrency,
 		Initialiser: worker.Restic{Runner: runner}, Keeper: keeper, Verifier: verifier, UpkeepAtOnce: int(c.Upkeep),
 		Poll: 5 * time.Second, Logger: log,
 	}

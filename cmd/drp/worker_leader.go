@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"drp/orchestrator/api"
+	"drp/orchestrator/obedience"
 	"drp/orchestrator/wire"
 	"drp/raftstore/identity"
 	"drp/raftstore/state"
@@ -12,12 +12,20 @@ import (
 
 // workerLeader puts the worker's words into those of the wire. The worker stands below both.
 type workerLeader struct {
-	client      *api.Client
+	client interface {
+		WorkerSync(context.Context, wire.WorkerReport) (wire.WorkerDesired, error)
+	}
 	credentials *identity.Credentials
+	obedience   *obedience.Obedience
 }
 
 func (l workerLeader) Sync(ctx context.Context, r worker.Report) (worker.Desired, error) {
-	d, err := l.client.WorkerSync(ctx, wireReport(r))
+	report := wireReport(r)
+	report.Incarnation = l.obedience.Told()
+	d, err := l.client.WorkerSync(ctx, report)
+	if err == nil {
+		err = l.obedience.Take(d.Incarnation, d.Recovering)
+	}
 	if err != nil {
 		return worker.Desired{}, err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"drp/orchestrator/agent/container"
 	"drp/orchestrator/agent/home"
+	"drp/orchestrator/obedience"
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
 )
@@ -51,8 +52,8 @@ type Agent struct {
 	journal *journal
 	// recovering: the leader has asked for all that is remembered here. Only the loop of run uses it.
 	recovering bool
-	obeyed     uint64        // as in the journal; of that loop alone, too
-	restores   chan struct{} // a slot for each restore of a home that is under way
+	obedience  *obedience.Obedience // of that loop alone, too
+	restores   chan struct{}        // a slot for each restore of a home that is under way
 	held       held
 }
 
@@ -78,7 +79,7 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	if err := a.takeStock(ctx, &workers); err != nil {
 		return err
 	}
-	if a.obeyed, err = a.journal.obeyed(); err != nil {
+	if a.obedience, err = obedience.New(a.journal); err != nil {
 		return err
 	}
 	a.Log.Info("agent ready", "server", a.Server, "accounts", len(a.held.accounts))
@@ -87,7 +88,7 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	for ctx.Err() == nil {
 		desired, news, err := a.sync(ctx, revision)
 		if err == nil {
-			err = a.obey(desired)
+			err = a.obedience.Take(desired.Incarnation, desired.Recovering)
 		}
 		switch {
 		case err == nil:
@@ -112,9 +113,7 @@ func (a *Agent) sync(ctx context.Context, revision uint64) (d wire.AgentDesired,
 	if a.recovering {
 		report.Memory = a.memory(ctx)
 	}
-	if a.obeyed > firstIncarnation {
-		report.Incarnation = a.obeyed
-	}
+	report.Incarnation = a.obedience.Told()
 	asking, cancel := context.WithTimeout(ctx, heartbeat+answerWithin)
 	defer cancel()
 	type answer struct {

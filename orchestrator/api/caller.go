@@ -109,7 +109,7 @@ func (s *Server) authenticateToken(header string) (asker, error) {
 		if role != identity.Operator && role != identity.Support {
 			return asker{}, fmt.Errorf("%w: token %s has role %q", ErrForbidden, t.Name, t.Role)
 		}
-		return asker{caller: Caller{Role: role, Name: "token/" + t.Name}, known: true}, nil
+		return asker{caller: Caller{Role: role, Name: callerToken + t.Name}, known: true}, nil
 	}
 	return asker{}, fmt.Errorf("%w: this token is not known, or was revoked", ErrUnauthenticated)
 }

@@ -43,6 +43,8 @@ func certificateRoutes(people, operators []identity.Role) []route {
 			leader: true, repeatable: true, add: handle((*Server).listRevocations)},
 		{method: http.MethodPost, path: "/v1/revocations", id: "revoke", summary: "revoke certificates", roles: operators,
 			leader: true, repeatable: true, add: handle((*Server).revoke)},
+		{method: http.MethodPost, path: "/v1/revocations/check", id: "check-revocation", summary: "ask whether a revocation would be refused", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).checkRevoke)},
 	}
 }
 
@@ -88,6 +90,9 @@ func (s *Server) renew(ctx context.Context, in *entity[certificates.RenewRequest
 }
 
 func (s *Server) createEnrolment(ctx context.Context, in *entity[certificates.EnrolmentRequest]) (*entity[*certificates.EnrolmentToken], error) {
+	if err := s.outlivesToken(ctx, in.Body.Role); err != nil {
+		return nil, err
+	}
 	return registered(s, func(r *certificates.Registrar) (*certificates.EnrolmentToken, error) {
 		return r.CreateEnrolment(ctx, callerOf(ctx).String(), in.Body)
 	})
@@ -123,6 +128,14 @@ func (s *Server) revoke(ctx context.Context, in *entity[certificates.RevokeReque
 		return nil, err
 	}
 	return nil, r.Revoke(ctx, callerOf(ctx).String(), in.Body)
+}
+
+func (s *Server) checkRevoke(ctx context.Context, in *entity[certificates.RevokeRequest]) (*none, error) {
+	r, err := s.registrar()
+	if err != nil {
+		return nil, err
+	}
+	return nil, r.CheckRevoke(ctx, callerOf(ctx).String(), in.Body)
 }
 
 // Root asks one coordinator after another for the root certificate. It proves nothing by itself.
@@ -184,6 +197,11 @@ func (c *Client) Revocations(ctx context.Context) ([]*state.Revocation, error) {
 // Revoke makes certificates worthless.
 func (c *Client) Revoke(ctx context.Context, q certificates.RevokeRequest) error {
 	return c.do(ctx, post("/v1/revocations", q, nil))
+}
+
+// CheckRevoke asks whether Revoke would be refused, and changes nothing.
+func (c *Client) CheckRevoke(ctx context.Context, q certificates.RevokeRequest) error {
+	return c.do(ctx, post("/v1/revocations/check", q, nil))
 }
 
 // FetchRoot reads the root certificate of a platform of which nothing is known yet but its fingerprint. Whoever answers

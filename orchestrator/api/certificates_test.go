@@ -105,6 +105,39 @@ func TestServer_RenewWithoutCertificate(t *testing.T) {
 	}
 }
 
+// A token that is lost or revoked would live on in what it had made: a certificate is renewed from month to month.
+func TestServer_TokenOutlived(t *testing.T) {
+	r, p := newIssuingRig(t, "par1-c", "par2-c")
+	c := newTestClient(t, ClientConfig{Coordinators: []string{r.nodes[1].url}, Credentials: r.anonymous(t), Token: r.addToken("ci", "operator", time.Hour)})
+	for _, role := range []identity.Role{identity.Operator, identity.Support, identity.Coordinator} {
+		_, err := c.CreateEnrolment(t.Context(), certificates.EnrolmentRequest{Role: role, Holder: "x", Site: "par1"})
+		if !errors.Is(err, ErrForbidden) || !strings.Contains(err.Error(), "outlive") {
+			t.Errorf("%s: got %v, want %v", role, err, ErrForbidden)
+		}
+	}
+	if n := len(p.Store.View().Enrolments()); n != 0 {
+		t.Errorf("got %d enrolments in the state, want none", n)
+	}
+	if _, err := c.CreateToken(t.Context(), "longer", "operator", 2*time.Hour); !errors.Is(err, ErrForbidden) {
+		t.Errorf("a token for longer: got %v, want %v", err, ErrForbidden)
+	}
+	var recorded int
+	for _, x := range r.nodes[0].brain.Records() {
+		if strings.HasPrefix(x, "operator/token/ci: refused, POST /v1/enrolments") || strings.HasPrefix(x, "operator/token/ci: refused, POST /v1/tokens") {
+			recorded++
+		}
+	}
+	if recorded != 4 {
+		t.Errorf("got %d attempts recorded, want 4: %q", recorded, r.nodes[0].brain.Records())
+	}
+	if _, err := c.CreateToken(t.Context(), "shorter", "support", 30*time.Minute); err != nil {
+		t.Errorf("a token for less: %v", err)
+	}
+	if _, err := c.CreateEnrolment(t.Context(), certificates.EnrolmentRequest{Role: identity.Agent, Holder: "par1-s1"}); err != nil {
+		t.Errorf("an agent: %v", err)
+	}
+}
+
 func TestServer_EnrolIsBounded(t *testing.T) {
 	r, _ := newIssuingRig(t, "par1-c")
 	newcomer := newTestClient(t, ClientConfig{Coordinators: r.urls(), Credentials: r.anonymous(t)})

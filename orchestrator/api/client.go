@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -273,22 +272,11 @@ func (c *Client) mark(a *answer) error {
 
 // lost says what a broken connection means: nothing was done when none stood yet; otherwise nobody knows.
 func (c *Client) lost(e endpoint, k call, connected bool, cause error) (err error, next bool) {
-	err = fmt.Errorf("ask coordinator %s: %w%s", e.name, unwrapURL(cause), refusedThere(c.cfg.Credentials, cause))
+	err = fmt.Errorf("ask coordinator %s: %w%s", e.name, unwrapURL(cause), refusedThere(c.cfg.Credentials, c.alert(e, cause)))
 	if connected && k.once {
 		return fmt.Errorf("%w: %w", err, orchestrator.ErrUnknownOutcome), false
 	}
 	return err, true
-}
-
-// refusedThere says what a TLS alert from the other side means, which says nothing to a person.
-func refusedThere(credentials *identity.Credentials, cause error) string {
-	var op *net.OpError
-	if !errors.As(cause, &op) || op.Op != "remote error" || credentials == nil || credentials.Identity().Role == "" {
-		return ""
-	}
-	id := credentials.Identity()
-	return fmt.Sprintf(" (the certificate of %s is refused there: it was revoked, has expired by that clock, or is of another platform; "+
-		"drp ca enrol %s %s makes a token for a new one)", id, id.Role, id.Name)
 }
 
 // unwrapURL leaves the address out of an error: the coordinator is named already, and a query may be long.

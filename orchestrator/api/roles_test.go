@@ -73,6 +73,7 @@ func allowed() map[string]string {
 		"GET /v1/certificates":                people,
 		"GET /v1/revocations":                 people,
 		"POST /v1/revocations":                operator,
+		"POST /v1/revocations/check":          operator,
 	}
 }
 

@@ -69,6 +69,9 @@ func (s *Server) contacts(_ context.Context, in *entity[wire.Contacts]) (*entity
 }
 
 func (s *Server) createToken(ctx context.Context, in *entity[TokenRequest]) (*entity[TokenResponse], error) {
+	if err := s.checkTokenMade(ctx, in.Body.Validity); err != nil {
+		return nil, err
+	}
 	token, err := s.cfg.API.CreateToken(ctx, callerOf(ctx).String(), in.Body.Name, in.Body.Role, in.Body.Validity)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,20 @@ type RevokeRequest struct {
 
 // Revoke makes one certificate, or all of a holder until now, worthless. What would stop the platform is refused.
 func (r *Registrar) Revoke(ctx context.Context, by string, q RevokeRequest) error {
+	if err := r.CheckRevoke(ctx, by, q); err != nil {
+		return err
+	}
+	err := r.propose(ctx, uuid.NewString(), by, state.CertificateRevoke, state.CertificateRevokeData{
+		Role: string(q.Role), Holder: q.Holder, Serial: q.Serial, Reason: q.Reason})
+	if err != nil {
+		return fmt.Errorf("revoke %s/%s: %w", q.Role, q.Holder, err)
+	}
+	r.log().Warn("certificate revoked", "of", string(q.Role)+"/"+q.Holder, "serial", q.Serial, "by", by, "reason", q.Reason)
+	return nil
+}
+
+// CheckRevoke says why a revocation would be refused, and changes nothing.
+func (r *Registrar) CheckRevoke(ctx context.Context, by string, q RevokeRequest) error {
 	fail := func(err error) error { return fmt.Errorf("revoke %s/%s: %w", q.Role, q.Holder, err) }
 	v, err := r.view(ctx)
 	if err != nil {
@@ -45,12 +59,6 @@ func (r *Registrar) Revoke(ctx context.Context, by string, q RevokeRequest) erro
 			return fail(err)
 		}
 	}
-	err = r.propose(ctx, uuid.NewString(), by, state.CertificateRevoke, state.CertificateRevokeData{
-		Role: string(q.Role), Holder: q.Holder, Serial: q.Serial, Reason: q.Reason})
-	if err != nil {
-		return fail(err)
-	}
-	r.log().Warn("certificate revoked", "of", string(q.Role)+"/"+q.Holder, "serial", q.Serial, "by", by, "reason", q.Reason)
 	return nil
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"filippo.io/age"
 
+	"drp/orchestrator/sealing"
 	"drp/raftstore/state"
 )
 
@@ -32,6 +33,8 @@ var (
 	ErrClosed = errors.New("sealed to other keys")
 	// ErrUnsigned: no coordinator of this platform vouches for it.
 	ErrUnsigned = errors.New("not signed by a coordinator of this platform")
+	// ErrDisbelieved: what others signed before it speaks against its signer.
+	ErrDisbelieved = errors.New("its signer is not believed")
 )
 
 // Manifest says what an export holds, in clear.
@@ -78,7 +81,10 @@ const (
 // Write seals a view to recipients (age1…). A state that does not give its own digest is not written: nobody could
 // read it again.
 func Write(w io.Writer, v *state.View, to []string, by string, at time.Time) (Manifest, error) {
-	recipients, err := parseRecipients(to)
+	recipients, err := sealing.ParseRecipients(to)
+	if err == nil && len(recipients) == 0 {
+		err = errors.New("there is nobody to seal it to")
+	}
 	if err != nil {
 		return Manifest{}, fmt.Errorf("export state: %w", err)
 	}
@@ -107,21 +113,6 @@ func Write(w io.Writer, v *state.View, to []string, by string, at time.Time) (Ma
 		Cluster: cluster.UUID, Incarnation: cluster.Incarnation, Index: v.Index(), Digest: digest, At: at.UTC().Truncate(time.Second), By: by,
 		Sum: state.Digest(sum.hash.Sum(nil)), Size: sum.size, AuditSeq: head.Seq, AuditHash: head.Hash,
 	}, nil
-}
-
-func parseRecipients(list []string) ([]age.Recipient, error) {
-	var recipients []age.Recipient
-	for _, text := range list {
-		r, err := age.ParseX25519Recipient(text)
-		if err != nil {
-			return nil, fmt.Errorf("read recipient %q: %w", text, err)
-		}
-		recipients = append(recipients, r)
-	}
-	if len(recipients) == 0 {
-		return nil, errors.New("there is nobody to seal it to")
-	}
-	return recipients, nil
 }
 
 // counted is the hash and the number of the bytes written.

@@ -25,6 +25,8 @@ type shop struct {
 	key     *age.X25519Identity
 	signer  *identity.Credentials
 	objects map[string][]byte
+
+	authority *identity.Authority
 }
 
 func newShop(t testing.TB) *shop {
@@ -33,18 +35,35 @@ func newShop(t testing.TB) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &shop{t: t, state: state.New(), key: key, objects: map[string][]byte{}, signer: credentials(t, identity.Coordinator)}
+	s := &shop{t: t, state: state.New(), key: key, objects: map[string][]byte{}, authority: authority(t)}
+	s.signer = s.credentials("par1-c")
 	s.apply(state.ClusterInit, state.ClusterInitData{UUID: "cluster-a", Incarnation: 1, Level: state.Level})
 	return s
 }
 
-func credentials(t testing.TB, role identity.Role) *identity.Credentials {
+func authority(t testing.TB) *identity.Authority {
 	t.Helper()
 	a, err := identity.NewAuthority("cluster-a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, key, err := a.Issue(role, "par1-c", nil, time.Hour)
+	return a
+}
+
+// credentials of another coordinator of the platform.
+func (s *shop) credentials(name string) *identity.Credentials {
+	s.t.Helper()
+	return issued(s.t, s.authority, identity.Coordinator, name)
+}
+
+func credentials(t testing.TB, role identity.Role) *identity.Credentials {
+	t.Helper()
+	return issued(t, authority(t), role, "par1-c")
+}
+
+func issued(t testing.TB, a *identity.Authority, role identity.Role, name string) *identity.Credentials {
+	t.Helper()
+	cert, key, err := a.Issue(role, name, nil, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,9 +86,14 @@ func (s *shop) apply(name state.Name, payload any) {
 // export puts one more export into the store, and returns its name.
 func (s *shop) export(signer *identity.Credentials) string {
 	s.t.Helper()
+	return s.exportAt(signer, time.Now())
+}
+
+func (s *shop) exportAt(signer *identity.Credentials, at time.Time) string {
+	s.t.Helper()
 	s.apply(state.InventoryApply, state.InventoryData{Sites: []state.Site{{Name: state.SiteName(fmt.Sprintf("par%d", s.index))}}})
 	var sealed bytes.Buffer
-	m, err := export.Write(&sealed, s.state.View(), []string{s.key.Recipient().String()}, "par1-c", time.Now())
+	m, err := export.Write(&sealed, s.state.View(), []string{s.key.Recipient().String()}, "par1-c", at)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,14 +24,31 @@ type Source interface {
 	Get(ctx context.Context, name string) ([]byte, error)
 }
 
-// Vouch tells whether a coordinator of the platform signed a manifest.
-type Vouch func(Manifest) error
+// Vouch tells which coordinator of the platform signed a manifest. Without an error and without a signer, it is taken unsigned.
+type Vouch func(Manifest) (*Signer, error)
+
+// Signer is the coordinator that signed a manifest, and the certificate that it showed.
+type Signer struct {
+	Name        string
+	Certificate *x509.Certificate
+}
 
 // Found is an export that can be used.
 type Found struct {
 	Name     string
 	Manifest Manifest
 	State    *state.State
+	Signer   *Signer // nil: it was taken unsigned
+	// Other is the newest export before it that another coordinator signed, as far back as the signer's certificate
+	// goes; nil when there is none. Since is how many its signer alone made after that one, itself among them.
+	Other *Other
+	Since int
+}
+
+// Other is an export that was not chosen.
+type Other struct {
+	Manifest Manifest
+	Signer   string
 }
 
 // Skipped is one that is newer than what was found, and why it cannot be used.
@@ -44,26 +62,23 @@ type Look struct {
 	Found   *Found // nil: none can be used
 	Skipped []Skipped
 	All     int
-	// Incarnation is the highest that any signed manifest names, whether its export can be used or not.
+	// Incarnation is the highest that any manifest names whose signer is believed, whether its export can be used or not.
 	Incarnation uint64
 }
 
 // Last is the newest manifest that is vouched for, whether its export can be opened or not. Nil: there is none.
 func Last(ctx context.Context, from Source, vouch Vouch) (*Manifest, error) {
-	manifests, err := list(ctx, from)
+	s, err := newSearch(ctx, from, vouch, nil)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range manifests {
-		data, err := from.Get(ctx, n+Clear)
+	for _, n := range s.names {
+		e := s.read(ctx, n)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("look for exports: %w", ctx.Err())
 		}
-		if err != nil {
-			continue
-		}
-		if m, err := ReadManifest(data); err == nil && m.Name() == n && vouch(m) == nil {
-			return &m, nil
+		if e.err == nil {
+			return &e.manifest, nil
 		}
 	}
 	return nil, nil
@@ -86,15 +101,15 @@ func list(ctx context.Context, from Source) ([]string, error) {
 	return manifests, nil
 }
 
-// Newest finds the newest export that opens and is whole. Those before it are named, with the reason.
+// Newest finds the newest export that opens, is whole, and whose signer is believed. Those before it are named, with the reason.
 func Newest(ctx context.Context, from Source, vouch Vouch, identities ...age.Identity) (*Look, error) {
-	manifests, err := list(ctx, from)
+	s, err := newSearch(ctx, from, vouch, identities)
 	if err != nil {
 		return nil, err
 	}
-	look, closed := &Look{All: len(manifests)}, 0
-	for _, n := range manifests {
-		found, err := look.open(ctx, from, n, vouch, identities)
+	look, closed := &Look{All: len(s.names)}, 0
+	for _, n := range s.names {
+		found, err := look.open(ctx, s, n)
 		if err == nil {
 			look.Found = found
 			return look, nil
@@ -115,45 +130,43 @@ func Newest(ctx context.Context, from Source, vouch Vouch, identities ...age.Ide
 // Named opens one export and no other. The incarnation is that of all of them nevertheless: what is recovered from an older
 // export begins after what was recovered before.
 func Named(ctx context.Context, from Source, name string, vouch Vouch, identities ...age.Identity) (*Look, error) {
-	look := &Look{All: 1}
-	last, err := Last(ctx, from, vouch)
+	s, err := newSearch(ctx, from, vouch, identities)
 	if err != nil {
 		return nil, err
 	}
-	if last != nil {
-		look.Incarnation = last.Incarnation
+	look := &Look{All: 1}
+	for _, n := range s.names { // the first that is believed names the highest
+		e := s.read(ctx, n)
+		if e.err == nil && s.disbelieve(ctx, e) == nil {
+			look.Incarnation = e.manifest.Incarnation
+			break
+		}
 	}
-	if look.Found, err = look.open(ctx, from, name, vouch, identities); err != nil {
+	if look.Found, err = look.open(ctx, s, name); err != nil {
 		look.Skipped = []Skipped{{name, err}}
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("look for exports: %w", ctx.Err())
 	}
 	return look, nil
 }
 
-func (l *Look) open(ctx context.Context, from Source, name string, vouch Vouch, identities []age.Identity) (*Found, error) {
-	data, err := from.Get(ctx, name+Clear)
+func (l *Look) open(ctx context.Context, s *search, name string) (*Found, error) {
+	e := s.read(ctx, name)
+	if e.err != nil {
+		return nil, e.err
+	}
+	if err := s.disbelieve(ctx, e); err != nil {
+		return nil, err
+	}
+	l.Incarnation = max(l.Incarnation, e.manifest.Incarnation)
+	opened, err := s.open(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	m, err := ReadManifest(data)
-	if err != nil {
-		return nil, err
-	}
-	if m.Name() != name {
-		return nil, fmt.Errorf("read manifest: %w: it belongs to %s", ErrDamaged, m.Name())
-	}
-	if err := vouch(m); err != nil {
-		return nil, err
-	}
-	l.Incarnation = max(l.Incarnation, m.Incarnation)
-	sealed, err := from.Get(ctx, name+Sealed)
-	if err != nil {
-		return nil, err
-	}
-	s, err := m.Check(sealed, identities...)
-	if err != nil {
-		return nil, err
-	}
-	return &Found{Name: name, Manifest: m, State: s}, nil
+	f := &Found{Name: name, Manifest: e.manifest, State: opened, Signer: e.signer, Since: 1}
+	s.other(ctx, e, f)
+	return f, nil
 }
 
 // ReadManifest reads a manifest, strictly.
@@ -169,15 +182,19 @@ func ReadManifest(data []byte) (Manifest, error) {
 
 // SignedBy vouches for what a coordinator signed whose certificate our own authority vouched for at that time.
 func SignedBy(ours *identity.Credentials) Vouch {
-	return func(m Manifest) error {
+	return func(m Manifest) (*Signer, error) {
 		id, err := ours.VerifySignature(m.Chain, m.Signed(), m.Signature, m.At)
 		switch {
 		case err != nil:
-			return fmt.Errorf("%w: %w", ErrUnsigned, err)
+			return nil, fmt.Errorf("%w: %w", ErrUnsigned, err)
 		case id.Role != identity.Coordinator:
-			return fmt.Errorf("%w: %s is none", ErrUnsigned, id)
+			return nil, fmt.Errorf("%w: %s is none", ErrUnsigned, id)
 		}
-		return nil
+		certificate, err := x509.ParseCertificate(m.Chain[0])
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnsigned, err)
+		}
+		return &Signer{Name: id.Name, Certificate: certificate}, nil
 	}
 }
 

@@ -204,7 +204,7 @@ func readService(m strictyaml.Map) state.Service {
 	m.Require("user", "user: 1000")
 	s.User = uint32(m.Int("user", 0, 65535))
 	if v, ok := m.Field("environment"); ok {
-		entries, _ := v.Entries()
+		entries, _ := v.Secret().Entries()
 		for _, e := range entries {
 			if !variableForm.MatchString(e.Key) {
 				e.Fail("this is no name of a variable", "it has letters, digits and _")

@@ -211,6 +211,34 @@ func firstLines(text string) string {
 	return strings.Join(lines[:min(3, len(lines))], " ")
 }
 
+// What is wrong with an environment is named by its place: its values are secrets, and an answer ends in transcripts.
+func TestParse_secretEnvironment(t *testing.T) {
+	const secret = "817263544536271819"
+	for _, environment := range []string{
+		"{PASSWORD: " + secret + "}",
+		"{PASSWORD: " + secret + ".5}",
+		"{PASSWORD: [" + secret + "]}",
+		"PASSWORD=" + secret,
+		secret,
+		"[" + secret + "]",
+		"{PASSWORD: @" + secret + "}",
+		"\n      PASSWORD: @" + secret,
+		"\n      PASSWORD: !" + secret,
+		"\n      PASSWORD: &" + secret,
+		"\n      PASSWORD: \"" + secret,
+		"\n      PASSWORD: \"\\q" + secret + "\"",
+		"\n      PASSWORD: " + secret + "\n      PASSWORD: \"" + secret + "\"",
+	} {
+		text := "kind: account\nname: guestbook\nservices:\n  - name: web\n    command: [x]\n    user: 1000\n    environment: " + environment + "\n"
+		_, err := Parse([]File{{Name: "a.yaml", Data: []byte(text)}})
+		if err == nil || !strings.Contains(err.Error(), "a.yaml:") {
+			t.Errorf("%s: got %v, want its place", environment, err)
+		} else if strings.Contains(err.Error(), secret[:9]) {
+			t.Errorf("%s: got %v, which shows the value", environment, err)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	known := func() Known {
 		d := want()

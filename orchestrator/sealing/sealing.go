@@ -18,11 +18,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"filippo.io/age"
+
+	"drp/raftstore/identity"
 )
 
 // Errors that callers tell apart.
@@ -35,14 +36,9 @@ var (
 
 // ReadIdentity reads an age identity (AGE-SECRET-KEY-1…) from a file.
 func ReadIdentity(path string) (*age.X25519Identity, error) {
-	data, err := os.ReadFile(path)
+	identities, err := identity.ReadAgeIdentities(path)
 	if err != nil {
 		return nil, fmt.Errorf("read age identity: %w", err)
-	}
-	identities, err := age.ParseIdentities(bytes.NewReader(data))
-	if err != nil {
-		// age's message may repeat the line that it could not read.
-		return nil, fmt.Errorf("read age identity %s: it holds no line AGE-SECRET-KEY-1… that can be read", path)
 	}
 	own, ok := identities[0].(*age.X25519Identity)
 	if !ok {
@@ -55,9 +51,9 @@ func ReadIdentity(path string) (*age.X25519Identity, error) {
 func ParseRecipients(list []string) ([]age.Recipient, error) {
 	recipients := make([]age.Recipient, len(list))
 	for i, text := range list {
-		r, err := age.ParseX25519Recipient(text)
+		r, err := identity.ParseAgeRecipient(text)
 		if err != nil {
-			return nil, fmt.Errorf("read age recipient %q: %w", text, err)
+			return nil, fmt.Errorf("read recipients: %w", err)
 		}
 		recipients[i] = r
 	}

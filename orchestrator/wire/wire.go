@@ -127,13 +127,17 @@ type GatewayReport struct {
 	Site     state.SiteName `json:"site"`
 	Revision uint64         `json:"revision"`
 	Wait     time.Duration  `json:"wait"`
+	// Incarnation that it obeys, when the cluster was ever recovered.
+	Incarnation uint64 `json:"incarnation,omitempty"`
 }
 
 // GatewayView is who may do what at a site's gateway. It is valid from when the request for it was sent.
 type GatewayView struct {
-	Revision uint64               `json:"revision"`
-	Grants   []Grant              `json:"grants"`
-	Revoked  identity.Revocations `json:"revoked,omitempty"` // as in AgentDesired
+	Revision    uint64               `json:"revision"`
+	Incarnation uint64               `json:"incarnation,omitempty"` // these three as in AgentDesired
+	Recovering  bool                 `json:"recovering,omitempty"`
+	Revoked     identity.Revocations `json:"revoked,omitempty"`
+	Grants      []Grant              `json:"grants"`
 }
 
 // Grant lets one server at one account's repository, under one token.

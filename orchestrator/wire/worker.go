@@ -12,8 +12,10 @@ type WorkerReport struct {
 	Site     state.SiteName `json:"site"`
 	Revision uint64         `json:"revision"`
 	Wait     time.Duration  `json:"wait"`
-	Ready    []Initialised  `json:"ready,omitempty"`
-	Passes   []PassReport   `json:"passes,omitempty"`
+	// Incarnation as in GatewayReport.
+	Incarnation uint64        `json:"incarnation,omitempty"`
+	Ready       []Initialised `json:"ready,omitempty"`
+	Passes      []PassReport  `json:"passes,omitempty"`
 	// Older leaders know neither; they give no such jobs.
 	Maintained []Maintained `json:"maintained,omitempty"`
 	Verified   []Verified   `json:"verified,omitempty"`
@@ -39,7 +41,9 @@ type PassReport struct {
 
 // WorkerDesired is what a worker has to do at its site.
 type WorkerDesired struct {
-	Revision uint64 `json:"revision"`
+	Revision    uint64 `json:"revision"`
+	Incarnation uint64 `json:"incarnation,omitempty"` // these two as in AgentDesired
+	Recovering  bool   `json:"recovering,omitempty"`
 	// NewSite: nothing is known to be in this site's store yet, so a bucket that is missing may be made. Otherwise a
 	// missing one means that the store has lost its disk.
 	NewSite bool         `json:"new_site,omitempty"`

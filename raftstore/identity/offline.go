@@ -47,13 +47,9 @@ func OpenOffline(dir, identityFile string) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open authority: %w", err)
 	}
-	text, err := os.ReadFile(identityFile)
+	identities, err := ReadAgeIdentities(identityFile)
 	if err != nil {
 		return nil, fmt.Errorf("open authority: read the offline key: %w", err)
-	}
-	identities, err := age.ParseIdentities(bytes.NewReader(text))
-	if err != nil {
-		return nil, fmt.Errorf("open authority: read the offline key %s: %w", identityFile, err)
 	}
 	r, err := age.Decrypt(bytes.NewReader(sealed), identities...)
 	if err != nil {

@@ -24,12 +24,11 @@ const (
 	maxDepth    = 24
 )
 
-// source is one document of a file: where it begins, and its lines for hints.
+// source is one document of a file: and where it begins.
 type source struct {
 	file     string
 	line     int // lines of the file before this document
 	text     string
-	lines    []string // of text, once a hint has asked for one
 	problems *Problems
 }
 
@@ -203,10 +202,10 @@ func (s *source) screen(tokens token.Tokens) (content, ok bool) {
 			continue
 		}
 		if message, bad := refused[t.Type]; bad {
-			fail(t, message, s.quoteFix(t, flow > 0))
+			fail(t, message, quoteFix(t))
 			lastLine = t.Position.Line
 		} else if t.Type == token.InvalidType {
-			message, fix := s.invalid(t, flow > 0)
+			message, fix := invalid(t)
 			fail(t, message, fix)
 			return true, false // what follows an unreadable place is guesswork
 		}
@@ -214,41 +213,24 @@ func (s *source) screen(tokens token.Tokens) (content, ok bool) {
 	return content, ok
 }
 
-// quoteFix offers the rest of the line in quotes, when it is a value of its own: most often a cron line.
-func (s *source) quoteFix(t *token.Token, inFlow bool) string {
+// quoteFix is what to do about a value that begins as something else than text. It does not repeat the value: at this
+// point nobody knows whether it is a secret.
+func quoteFix(t *token.Token) string {
 	switch t.Type {
 	case token.AnchorType, token.AliasType, token.TagType, token.DirectiveType, token.InvalidType:
-	default:
-		return "write the value out"
+		return "if it is meant as text, put it in quotes"
 	}
-	rest := []rune(s.lineAt(t.Position.Line))
-	if column := t.Position.Column; !inFlow && column >= 1 && column <= len(rest) {
-		text, _, _ := strings.Cut(string(rest[column-1:]), " #")
-		if text = strings.TrimSpace(text); text != "" && len(text) < 60 && !strings.ContainsAny(text, `"\`) {
-			return fmt.Sprintf("if it is meant as text, put it in quotes: %q", text)
-		}
-	}
-	return "if it is meant as text, put it in quotes"
-}
-
-func (s *source) lineAt(n int) string {
-	if s.lines == nil {
-		s.lines = strings.Split(s.text, "\n")
-	}
-	if n < 1 || n > len(s.lines) {
-		return ""
-	}
-	return strings.TrimRight(s.lines[n-1], "\r")
+	return "write the value out"
 }
 
 // invalid puts what the lexer says into plain words.
-func (s *source) invalid(t *token.Token, inFlow bool) (message, fix string) {
+func invalid(t *token.Token) (message, fix string) {
 	switch m := t.Error; {
 	case strings.Contains(m, "cannot start any token"):
 		return "a tab stands where the indentation is", "use spaces"
 	case strings.Contains(m, "reserved character"):
 		first := strings.TrimSpace(t.Value)
-		return fmt.Sprintf("a value may not begin with %s without quotes", first), s.quoteFix(t, inFlow)
+		return fmt.Sprintf("a value may not begin with %s without quotes", first), quoteFix(t)
 	case strings.Contains(m, "end character of single-quoted"):
 		return "this text begins with ' and never ends", "close the quote"
 	case strings.Contains(m, "end character of double-quoted"):

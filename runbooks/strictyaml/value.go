@@ -20,11 +20,18 @@ type Value struct {
 	source  *source
 	subject string // whose value it is, for messages: "account guestbook"
 	path    string // which of its fields: "plan.memory"
+	secret  bool   // no message shows what stands there
 }
 
 // About gives the same value under another subject; fields below it are named from there.
 func (v Value) About(subject string) Value {
 	v.subject, v.path = subject, ""
+	return v
+}
+
+// Secret gives the same value for messages that show nothing of it, nor of what is in it.
+func (v Value) Secret() Value {
+	v.secret = true
 	return v
 }
 
@@ -61,12 +68,21 @@ func (v Value) kind() string {
 	case nil, *ast.NullNode:
 		return "nothing"
 	case *ast.StringNode:
+		if v.secret {
+			return "a text"
+		}
 		return fmt.Sprintf("the text %q", shorten(n.Value))
 	case *ast.LiteralNode:
 		return "a block of text"
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		if v.secret {
+			return "a number"
+		}
 		return "the number " + n.GetToken().Value
 	case *ast.BoolNode:
+		if v.secret {
+			return "true or false"
+		}
 		return n.GetToken().Value
 	case *ast.SequenceNode:
 		return "a list"
@@ -92,7 +108,11 @@ func (v Value) Text() (string, bool) {
 	case *ast.LiteralNode:
 		return v.withoutNUL(n.Value.Value)
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		v.Fail("want a text, got "+v.kind(), fmt.Sprintf("put it in quotes: %q", n.GetToken().Value))
+		fix := "put it in quotes"
+		if !v.secret {
+			fix = fmt.Sprintf("put it in quotes: %q", n.GetToken().Value)
+		}
+		v.Fail("want a text, got "+v.kind(), fix)
 	case nil, *ast.NullNode:
 		v.Fail("want a text, got nothing", `write "" for an empty one`)
 	default:
@@ -223,7 +243,7 @@ func (v Value) List() ([]Value, bool) {
 	}
 	list := make([]Value, len(n.Values))
 	for i, node := range n.Values {
-		list[i] = Value{node: node, source: v.source, subject: v.subject, path: v.path}
+		list[i] = Value{node: node, source: v.source, subject: v.subject, path: v.path, secret: v.secret}
 	}
 	return list, true
 }
@@ -268,7 +288,7 @@ func (v Value) Entries() ([]Entry, bool) {
 			continue
 		}
 		seen[e.Key] = e.At
-		e.Value = Value{node: mv.Value, source: v.source, subject: v.subject, path: e.Key}
+		e.Value = Value{node: mv.Value, source: v.source, subject: v.subject, path: e.Key, secret: v.secret}
 		if v.path != "" {
 			e.Value.path = v.path + "." + e.Key
 		}
