@@ -61,24 +61,22 @@ func backUp(cmd *cobra.Command, c *connection, client *api.Client, args []string
 		if i < len(tasks) {
 			outcomes[i].Task = tasks[i]
 		}
-		if !wait {
-			continue
+		if wait {
+			b, err := awaitBackup(ctx, client, account, before[account])
+			if err != nil {
+				return fmt.Errorf("wait for the backup of %s, which goes on without this command: %w", account, err)
+			}
+			outcomes[i].Snapshot, outcomes[i].Error = b.Snapshot, b.Error
+			if b.Error != "" {
+				failed++
+			}
 		}
-		b, err := awaitBackup(ctx, client, account, before[account])
-		if err != nil {
-			return fmt.Errorf("wait for the backup of %s, which goes on without this command: %w", account, err)
-		}
-		outcomes[i].Snapshot, outcomes[i].Error = b.Snapshot, b.Error
-		if b.Error != "" {
-			failed++
+		if !c.json { // at once: the next one may take long
+			fmt.Fprintln(cmd.OutOrStdout(), clean(outcomes[i].String(wait)))
 		}
 	}
 	if c.json {
 		err = printJSON(cmd.OutOrStdout(), outcomes)
-	} else {
-		for _, o := range outcomes {
-			fmt.Fprintln(cmd.OutOrStdout(), clean(o.String(wait)))
-		}
 	}
 	if err == nil && failed > 0 {
 		err = fmt.Errorf("%d of %d backups failed", failed, len(accounts))

@@ -91,6 +91,10 @@ func TestOver(t *testing.T) {
 		same(t, left(made(noon.Add(30*day), noon.Add(-3*time.Hour), noon.Add(-30*time.Hour), noon.Add(-31*time.Hour)), p, noon),
 			[]string{"2026-12-23T12:00", "2026-11-23T09:00"})
 	})
+	t.Run("a time in the future does not stand for the newest", func(t *testing.T) {
+		p := state.Policy{Retention: time.Hour}
+		same(t, left(made(noon.Add(day), noon.Add(-3*time.Hour), noon.Add(-4*time.Hour)), p, noon), []string{"2026-11-24T12:00", "2026-11-23T09:00"})
+	})
 	t.Run("the newest of each site stays, however old", func(t *testing.T) {
 		all := made(noon, noon.Add(-10*day), noon.Add(-20*day), noon.Add(-30*day))
 		all[2].Sites = append(all[2].Sites, state.Copy{Site: "par2"}) // replication has lagged since
