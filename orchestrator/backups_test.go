@@ -14,7 +14,11 @@ import (
 // many is a platform of accounts that run, spread over servers of par1, of which nothing is stored.
 func many(t testing.TB, servers, accounts int, tier func(i int) state.Tier) *platform {
 	t.Helper()
-	p := newPlatform(t)
+	return newPlatform(t).with(servers, accounts, tier)
+}
+
+func (p *platform) with(servers, accounts int, tier func(i int) state.Tier) *platform {
+	p.t.Helper()
 	room := state.Resources{Memory: 1 << 50, Processes: 1 << 40, CPU: 1 << 20, Disk: 1 << 60}
 	d := state.InventoryData{}
 	for i := range servers {

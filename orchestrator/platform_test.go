@@ -26,9 +26,15 @@ const gib = int64(1) << 30
 // newPlatform has two sites with two servers each and a witness. All servers answer.
 func newPlatform(t testing.TB) *platform {
 	t.Helper()
+	return newPlatformAt(t, state.Level)
+}
+
+// newPlatformAt is one whose coordinators share a level of commands.
+func newPlatformAt(t testing.TB, level int) *platform {
+	t.Helper()
 	at := time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 	p := &platform{t: t, state: state.New(), seen: newObserved(), at: at, since: at.Add(-time.Hour)}
-	p.apply(state.ClusterInit, state.ClusterInitData{UUID: "c", Incarnation: 1, Level: state.Level})
+	p.apply(state.ClusterInit, state.ClusterInitData{UUID: "c", Incarnation: 1, Level: level})
 	store := func(site string) *state.Store {
 		return &state.Store{Endpoint: "http://" + site + ".test:7480", Bucket: "drp-" + site}
 	}

@@ -328,7 +328,7 @@ func repositoryAlarms(n now) []Alarm {
 		if m == nil {
 			continue
 		}
-		if m.Unknown > 0 && n.view.Snapshot(a.Name, m.Example) == nil { // else a backup had just been at work there
+		if m.Unknown > 0 && n.view.Snapshot(m.Account, m.Example) == nil { // else a backup had just been at work there
 			unknown = append(unknown, m)
 		}
 		if m.Failures > 0 {

@@ -99,23 +99,20 @@ func TestMarks(t *testing.T) {
 		t.Errorf("%d are marked then, want 1", got)
 	}
 	t.Run("not while the cluster is of an older level", func(t *testing.T) {
-		old := keeping(t, state.Policy{Retention: 10 * time.Hour}, 1, 12)
-		n := old.now()
-		n.view = atLevel(t, 2)
-		if s := surveyOf(n); len(s.forget)+len(s.maintain)+len(s.verify) != 0 {
-			t.Errorf("got %+v", s)
+		for level, want := range map[int]int{protectionLevel - 1: 0, protectionLevel: 1} {
+			p := newPlatformAt(t, level).with(1, 1, gold)
+			p.apply(state.InventoryApply, state.InventoryData{Policies: []state.Policy{{Name: "hourly", Schedule: "@every 1h", Retention: time.Hour}}})
+			for range 3 {
+				p.pass(time.Hour, serverName(0))
+				p.stored(accountName(0))
+			}
+			p.pass(30*day, serverName(0))
+			s := surveyOf(p.now())
+			if len(s.forget) != want || len(s.maintain) != want || len(s.verify["par1"]) != 3*want {
+				t.Errorf("level %d: got %+v", level, s)
+			}
 		}
 	})
-}
-
-// atLevel is the view of a cluster whose members are older.
-func atLevel(t *testing.T, level int) *state.View {
-	t.Helper()
-	s := state.New()
-	if _, err := s.Apply(1, state.NewCommand(state.ClusterInit, "1", time.Now(), "test", state.ClusterInitData{UUID: "c", Incarnation: 1, Level: level})); err != nil {
-		t.Fatal(err)
-	}
-	return s.View()
 }
 
 // maintain is a worker's report that all that is marked is gone.
