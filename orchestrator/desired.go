@@ -117,7 +117,7 @@ func olderParts(v *state.View, account *state.Account, from *state.RestorePoint)
 	var older map[string]state.SnapshotID
 	found := false
 	for _, s := range v.Snapshots(account.Name) { // newest first
-		if _, here := s.At(from.Site); !here && s.ID != from.Snapshot {
+		if _, here := s.At(from.Site); (!here || !s.ForgetAt.IsZero()) && s.ID != from.Snapshot {
 			continue
 		}
 		switch {

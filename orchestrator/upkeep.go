@@ -105,7 +105,7 @@ func (n now) kept(repo *state.Repository) *keptRepository {
 }
 
 func (r *keptRepository) over() []state.SnapshotID {
-	over := retention.Over(r.snapshots, r.policy, r.at)
+	over := retention.Over(r.snapshots, r.account.Parts(), r.policy, r.at)
 	return over[:min(len(over), forgetMost)]
 }
 

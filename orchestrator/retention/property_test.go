@@ -80,7 +80,7 @@ func (c *catalogue) forget() {
 		before[site] = c.best(site)
 	}
 	_, daysBefore := c.older()
-	over := Over(c.all, &c.p, c.at)
+	over := Over(c.all, nil, &c.p, c.at)
 	gone := map[state.SnapshotID]bool{}
 	for _, id := range over {
 		gone[id] = true
@@ -119,7 +119,7 @@ func (c *catalogue) forget() {
 		}
 	}
 	c.periods(daysBefore)
-	if again := Over(c.all, &c.p, c.at); len(again) != 0 {
+	if again := Over(c.all, nil, &c.p, c.at); len(again) != 0 {
 		c.t.Fatalf("at the same moment %v are over then", again)
 	}
 }

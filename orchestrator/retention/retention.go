@@ -14,12 +14,13 @@ import (
 //   - all of them, when the policy has no retention, or a time zone that nobody knows;
 //   - each that is younger than the retention, and each that bears a time in the future: a wrong clock wrote that;
 //   - the newest one that a site holds, of every site, whether the policy names it or not: it may be all that is left of
-//     the account one day;
+//     the account one day. The same holds for each part: where dumps of a database have failed for a month, the last good
+//     one stays;
 //   - of those older than the retention the newest one of each of the last Daily days, Weekly weeks (as ISO 8601 counts
 //     them) and Monthly months that have one, in the policy's time zone.
 //
 // Those that are marked already are no longer counted: they keep nothing from being over, and are not named again.
-func Over(all []*state.Snapshot, p *state.Policy, now time.Time) []state.SnapshotID {
+func Over(all []*state.Snapshot, parts []string, p *state.Policy, now time.Time) []state.SnapshotID {
 	if p.Retention <= 0 {
 		return nil
 	}
@@ -40,12 +41,14 @@ func Over(all []*state.Snapshot, p *state.Policy, now time.Time) []state.Snapsho
 		rules = []*rule{{left: p.Keep.Daily, period: dayOf}, {left: p.Keep.Weekly, period: weekOf}, {left: p.Keep.Monthly, period: monthOf}}
 	}
 	var over []state.SnapshotID
-	served := map[state.SiteName]bool{} // sites of which the newest one has been seen
+	served := map[held]bool{} // of which the newest one has been seen
 	for _, s := range usable {
 		keep := false
 		for _, c := range s.Sites {
-			keep = keep || !served[c.Site]
-			served[c.Site] = true
+			for _, part := range s.Whole(parts) {
+				keep = keep || !served[held{c.Site, part}]
+				served[held{c.Site, part}] = true
+			}
 		}
 		if now.Sub(s.Start) < p.Retention {
 			continue
@@ -59,6 +62,12 @@ func Over(all []*state.Snapshot, p *state.Policy, now time.Time) []state.Snapsho
 	}
 	slices.Reverse(over)
 	return over
+}
+
+// held is one part of an account at one site; no part stands for the files.
+type held struct {
+	site state.SiteName
+	part string
 }
 
 // rule keeps the first one that it sees of each period, for as many periods as are left.

@@ -24,7 +24,7 @@ func made(times ...time.Time) []*state.Snapshot {
 
 // left are the times of those that are not over.
 func left(all []*state.Snapshot, p state.Policy, now time.Time) []string {
-	over := Over(all, &p, now)
+	over := Over(all, nil, &p, now)
 	var times []string
 	for _, s := range all {
 		if !slices.Contains(over, s.ID) {
@@ -49,7 +49,7 @@ func TestOver(t *testing.T) {
 		hourly = append(hourly, noon.Add(-time.Duration(h)*time.Hour))
 	}
 	t.Run("no retention keeps all", func(t *testing.T) {
-		if got := Over(made(hourly...), &state.Policy{Keep: &state.Keep{Daily: 1}}, noon); len(got) != 0 {
+		if got := Over(made(hourly...), nil, &state.Policy{Keep: &state.Keep{Daily: 1}}, noon); len(got) != 0 {
 			t.Errorf("%d are over, want none", len(got))
 		}
 	})
@@ -106,19 +106,42 @@ func TestOver(t *testing.T) {
 		all := made(noon, noon.Add(-10*day), noon.Add(-10*day-time.Hour))
 		all[1].ForgetAt = noon
 		p := state.Policy{Retention: day, Keep: &state.Keep{Daily: 1}}
-		if got := Over(all, &p, noon); len(got) != 0 {
+		if got := Over(all, nil, &p, noon); len(got) != 0 {
 			t.Errorf("over: %v, want the second one of its day to take the place of the marked one", got)
 		}
 	})
 	t.Run("an unknown time zone keeps all", func(t *testing.T) {
-		if got := Over(made(hourly...), &state.Policy{Retention: time.Hour, TimeZone: "Mars/Olympus"}, noon); len(got) != 0 {
+		if got := Over(made(hourly...), nil, &state.Policy{Retention: time.Hour, TimeZone: "Mars/Olympus"}, noon); len(got) != 0 {
 			t.Errorf("%d are over, want none", len(got))
 		}
 	})
 	t.Run("oldest first", func(t *testing.T) {
-		got := Over(made(noon, noon.Add(-2*day), noon.Add(-3*day)), &state.Policy{Retention: day}, noon)
+		got := Over(made(noon, noon.Add(-2*day), noon.Add(-3*day)), nil, &state.Policy{Retention: day}, noon)
 		if want := []state.SnapshotID{"002", "001"}; !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	})
+}
+
+// The last good dump of a database stays at each site that holds it, however old it is.
+func TestOver_Parts(t *testing.T) {
+	const shop = "postgresql/shop"
+	good, failed := []state.Part{{Name: shop}}, []state.Part{{Name: shop, Error: "the engine is down"}}
+	at := func(days int, parts []state.Part, sites ...state.SiteName) *state.Snapshot {
+		s := &state.Snapshot{ID: state.SnapshotID(fmt.Sprint(days)), Start: noon.Add(-time.Duration(days) * day), Parts: parts}
+		for _, site := range sites {
+			s.Sites = append(s.Sites, state.Copy{Site: site})
+		}
+		return s
+	}
+	all := []*state.Snapshot{
+		at(0, failed, "par1", "par2"), at(40, failed, "par1", "par2"), at(50, good, "par1"), at(60, good, "par1", "par2"), at(70, good, "par1", "par2"),
+	}
+	p := &state.Policy{Retention: day}
+	if got, want := Over(all, []string{shop}, p, noon), []state.SnapshotID{"70", "40"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := Over(all, nil, p, noon), []state.SnapshotID{"70", "60", "50", "40"}; !slices.Equal(got, want) {
+		t.Errorf("the database has left the account: got %q, want %q", got, want)
+	}
 }

@@ -51,28 +51,41 @@ func (c *change) presentHome(account AccountName, home Home) error {
 	return nil
 }
 
-// checkNewestStay refuses to take from a site that is to hold the account the newest snapshot that it has. One that is
-// behind would be left with nothing to restore from.
+// checkNewestStay refuses to take from a site that is to hold the account the newest snapshot that it has, or the newest that
+// holds one of its databases or mailboxes whole. A site that is behind would be left with nothing to restore from; so would a
+// database whose dumps have failed for long.
 func (c *change) checkNewestStay(account AccountName, home Home, marked map[SnapshotID]*Snapshot) error {
 	sites := []SiteName{home.Site}
+	var parts []string
 	if a := accountTable.get(c.Txn, string(account)); a != nil {
+		parts = a.Parts()
 		if p := policyTable.get(c.Txn, string(a.Policy)); p != nil {
 			sites = append(sites, p.Replicas...)
 		}
 	}
 	all := snapshotsOf(c.Txn, account) // newest first
 	for _, site := range sites {
+		served := map[string]bool{}
 		for _, s := range all {
 			if _, there := s.At(site); !there || !s.ForgetAt.IsZero() {
 				continue
 			}
-			if marked[s.ID] != nil {
-				return refuse(ErrConflict, "snapshot %s of account %s is the newest one that site %s holds: it stays", s.ID.Short(), account, site)
+			for _, part := range s.Whole(parts) {
+				if !served[part] && marked[s.ID] != nil {
+					return refuse(ErrConflict, "snapshot %s of account %s is the newest one%s that site %s holds: it stays", s.ID.Short(), account, withPart(part), site)
+				}
+				served[part] = true
 			}
-			break
 		}
 	}
 	return nil
+}
+
+func withPart(part string) string {
+	if part == "" {
+		return ""
+	}
+	return " with " + part
 }
 
 // checkUnread refuses to forget what something under way restores from.

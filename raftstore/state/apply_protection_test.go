@@ -76,6 +76,27 @@ func TestSnapshotsForget(t *testing.T) {
 	}
 }
 
+// The last snapshot that holds a database whole stays, though newer ones are there.
+func TestSnapshotsForget_LastGoodPart(t *testing.T) {
+	n, home := threeSnapshots(t)
+	n.must(ClusterLevel, ClusterLevelData{Level: Level})
+	d := inventory()
+	d.Accounts[0].Databases = []Database{{Engine: PostgreSQL, Name: "shop"}}
+	n.must(InventoryApply, InventoryData{Accounts: d.Accounts})
+	part := d.Accounts[0].Parts()[0]
+	token := n.view().Assignment("guestbook").Token
+	for _, s := range []struct{ id, failure string }{{"d", ""}, {"e", "the engine is down"}, {"f", "the engine is down"}} {
+		at := epoch.Add(time.Duration(n.index) * time.Second)
+		n.must(TaskCreate, TaskCreateData{Task: Task{ID: TaskID(s.id), Kind: TaskBackup, Account: "guestbook", Token: token}})
+		n.must(TaskFinish, TaskFinishData{Task: TaskID(s.id), Snapshot: &Snapshot{ID: snapshotID(s.id), Start: at, Parts: []Part{{Name: part, Error: s.failure}}}})
+	}
+	forget := func(id string) SnapshotsForgetData {
+		return SnapshotsForgetData{Account: "guestbook", Home: home, Snapshots: []SnapshotID{snapshotID(id)}}
+	}
+	n.refused(ErrConflict, "newest one with "+part+" that site par1 holds", SnapshotsForget, forget("d"))
+	n.must(SnapshotsForget, forget("e"))
+}
+
 // A run or a server that restores from a snapshot keeps it.
 func TestSnapshotsForget_Read(t *testing.T) {
 	n, home := threeSnapshots(t)

@@ -64,6 +64,17 @@ func (s *Snapshot) Lacks(wanted []string) []Part {
 	return lacking
 }
 
+// Whole are those of these parts that a snapshot holds, and "" for the files, which each holds.
+func (s *Snapshot) Whole(wanted []string) []string {
+	whole := []string{""}
+	for _, name := range wanted {
+		if len(s.Lacks([]string{name})) == 0 {
+			whole = append(whole, name)
+		}
+	}
+	return whole
+}
+
 // Parts names all that a snapshot of the account is to hold beside its files.
 func (a *Account) Parts() []string {
 	var names []string
