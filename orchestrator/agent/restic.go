@@ -78,8 +78,10 @@ func (r *Restic) Restore(ctx context.Context, ids home.IDs, access wire.Reposito
 	}
 	defer program.Close()
 	run := r.runner(ids, program, into.Parent)
-	// No lock: the snapshot's home is fenced or is this account's own, and what is pruned is kept for a time.
-	options := restic.RestoreOptions{Snapshot: string(from), Subpath: path.Join("/files", at), Target: path.Join(directoryInChild, into.Name), Sparse: true, NoLock: true}
+	// No lock: the snapshot's home is fenced or is this account's own, and what is pruned is kept for a time. An index with
+	// wrong lengths, which anybody with the password can add, makes restic write wrong bytes and say that all is well:
+	// only reading them again finds it.
+	options := restic.RestoreOptions{Snapshot: string(from), Subpath: path.Join("/files", at), Target: path.Join(directoryInChild, into.Name), Sparse: true, NoLock: true, Verify: true}
 	got, err := run.Restore(ctx, repo, options)
 	if at != "" && errors.Is(err, restic.ErrFailed) && ctx.Err() == nil {
 		options.Subpath = path.Join("/files", path.Dir(at))

@@ -61,7 +61,9 @@ func TestStolenServer(t *testing.T) {
 		{"repair", "packs", pack},
 	} {
 		x.Command = func(ctx context.Context, binary string, _ ...string) *exec.Cmd {
-			return exec.CommandContext(ctx, binary, append([]string{"--no-cache"}, args...)...)
+			cmd := exec.CommandContext(ctx, binary, append([]string{"--no-cache"}, args...)...)
+			cmd.Dir = filepath.Dir(mine) // repair packs leaves copies where it runs
+			return cmd
 		}
 		err := x.Unlock(t.Context(), x.through, false) // runs what Command made
 		x.Command = nil
