@@ -30,7 +30,7 @@ func (s *Store) Move(ctx context.Context, from, to string) error {
 		return err
 	}
 	if !arrived {
-		if _, err := s.core.CopyObject(ctx, s.config.Bucket, from, s.config.Bucket, to, nil,
+		if _, err := s.core.CopyObject(ctx, s.config.Bucket, s.folder+from, s.config.Bucket, s.folder+to, nil,
 			minio.CopySrcOptions{}, minio.PutObjectOptions{}); err != nil {
 			return s.failed("copy to "+to, from, err)
 		}
@@ -54,11 +54,11 @@ func (s *Store) sameContent(ctx context.Context, a, b Object) (bool, error) {
 	if looksLikeMD5(a.ETag) && looksLikeMD5(b.ETag) && strings.EqualFold(a.ETag, b.ETag) {
 		return true, nil
 	}
-	first, err := s.hash(ctx, a.Key, a.Size)
+	first, err := s.hash(ctx, a.Key)
 	if err != nil {
 		return false, err
 	}
-	second, err := s.hash(ctx, b.Key, b.Size)
+	second, err := s.hash(ctx, b.Key)
 	return first == second, err
 }
 
@@ -74,7 +74,12 @@ func (s *Store) Discard(ctx context.Context, key string) error {
 
 // Sum reads an object of the given size and returns its SHA-256. It holds no more of it than a small buffer.
 func (s *Store) Sum(ctx context.Context, key string, size int64) ([sha256.Size]byte, error) {
-	return s.hash(ctx, key, size)
+	body, err := s.open(ctx, key, size)
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	defer body.Close()
+	return s.sumOf(key, body, size)
 }
 
 // Named tells which SHA-256 an object has to have, by its name below the repository (data/XX/NAME, index/NAME …);

@@ -2,95 +2,162 @@ package replicator
 
 import (
 	"context"
-	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"slices"
 	"time"
+
+	"github.com/minio/minio-go/v7"
 )
+
+// maxObject is more than restic ever writes into one file (packs end soon after 128 MiB). What is larger counts as broken.
+const maxObject = 512 << 20
 
 // readAttempts is how often an object is read before it counts as broken: a bit can also flip on the way.
 const readAttempts = 3
 
 // bring copies an object that the destination does not have.
-func (p *pass) bring(ctx context.Context, i item) error {
-	give, err := p.Budget.take(ctx, i.Size)
-	if err != nil {
-		return err
-	}
-	defer give()
-	content, err := p.read(ctx, i)
+func (p *pass) bring(ctx context.Context, i *item, key string) error {
+	err := carry(ctx, p.src, p.dst, i, key)
 	switch {
+	case err == nil:
+		p.count(i.size)
+		return nil
 	case errors.Is(err, ErrNotFound):
-		p.missing(i)
+		p.missing(key)
 		return nil
 	case errors.Is(err, ErrBroken):
-		p.broken(i, false)
+		p.broken(key, false)
 		return nil
-	case err != nil:
-		return err
 	}
-	return p.put(ctx, i, content)
+	return err
 }
 
 // settle compares an object of which both sides have one, but not the same as far as the listings tell: the one that
 // is what its name says wins.
-func (p *pass) settle(ctx context.Context, i item, there Object) error {
-	give, err := p.Budget.take(ctx, i.Size)
+func (p *pass) settle(ctx context.Context, i *item, key string) error {
+	here := prove(ctx, p.src, i, key)
+	if !judged(here) {
+		return here
+	}
+	there := prove(ctx, p.dst, i, key)
+	switch {
+	case !judged(there):
+		return there
+	case errors.Is(here, ErrBroken):
+		p.broken(key, there == nil)
+		return nil
+	case there == nil: // an ETag that is no MD5, or the source's object has gone
+		return nil
+	case here != nil:
+		p.missing(key)
+		return nil
+	}
+	p.Logger.Warn("repairing a broken object", "store", p.dst, "object", key)
+	return p.bring(ctx, i, key)
+}
+
+// judged reports whether the answer of prove says something of the object, and not only of the way to it.
+func judged(err error) bool {
+	return err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrBroken)
+}
+
+// prove reads an object and returns nil when it is what its name says, or ErrNotFound, or ErrBroken.
+func prove(ctx context.Context, s *Store, i *item, key string) error {
+	for attempt := 1; ; attempt++ {
+		sum, err := s.hash(ctx, key)
+		switch {
+		case err == nil && sum == i.sum:
+			return nil
+		case err == nil:
+			err = fmt.Errorf("read %s/%s: %w: its hash is not its name", s, key, ErrBroken)
+		case errors.Is(err, ErrNotFound):
+			return err
+		}
+		if attempt == readAttempts {
+			return err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// carry copies one object, in one stream: its last part is sent when all of it is known to be right. An error is
+// ErrNotFound or ErrBroken of the source, or of the way.
+func carry(ctx context.Context, src, dst *Store, i *item, key string) error {
+	if i.size > maxObject {
+		return fmt.Errorf("read %s/%s: %w: %d bytes", src, key, ErrBroken, i.size)
+	}
+	reads := 0
+	for attempt := 1; ; attempt++ {
+		written, reading, err := stream(ctx, src, dst, i, key)
+		switch {
+		case err == nil:
+			return confirm(ctx, dst, i, written)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case reading && errors.Is(err, ErrNotFound):
+			return err
+		case reading:
+			if reads++; reads == readAttempts {
+				return err
+			}
+		case !passing(err) || attempt >= dst.config.Retries:
+			return err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// passing reports whether a write may well succeed the next time. minio-go tries again what it can read again, which a
+// stream is not; these are the answers that it takes for passing.
+func passing(err error) bool {
+	var answer minio.ErrorResponse
+	if !errors.As(err, &answer) {
+		return true // the connection
+	}
+	return slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooManyRequests, 499, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 520}, answer.StatusCode) ||
+		slices.Contains([]string{"RequestTimeout", "XAmzContentSHA256Mismatch", "BadDigest"}, answer.Code)
+}
+
+// stream is one attempt of carry. When it fails, reading tells whether the source is the reason.
+func stream(ctx context.Context, src, dst *Store, i *item, key string) (written Object, reading bool, err error) {
+	body, err := src.open(ctx, key, i.size)
+	if err != nil {
+		return Object{}, true, err
+	}
+	defer body.Close() // ends the reading of a transport that has its answer already, too
+	content := NewVerified(body, i.size, hex.EncodeToString(i.sum[:]), nil)
+	written, err = dst.put(ctx, key, content, i.size, i.sum)
+	if cause := content.Failure(); cause != nil {
+		return Object{}, true, fmt.Errorf("read %s/%s: %w", src, key, cause)
+	}
+	return written, false, err
+}
+
+// confirm looks at what a write left. The store was given the hash to check; when its ETag leaves a doubt that it did,
+// the object is read back.
+func confirm(ctx context.Context, dst *Store, i *item, written Object) error {
+	if w := itemOf(i.sum, written); i.plain && w.plain && i.same(w) {
+		return nil
+	}
+	sum, err := dst.hash(ctx, written.Key)
 	if err != nil {
 		return err
 	}
-	defer give()
-	content, err := p.read(ctx, i)
-	gone, broken := errors.Is(err, ErrNotFound), errors.Is(err, ErrBroken)
-	if err != nil && !gone && !broken {
-		return err
+	if sum != i.sum {
+		// Its name would promise it to the next pass.
+		return errors.Join(fmt.Errorf("write %s/%s: the store took it and gives back something else", dst, written.Key),
+			dst.remove(ctx, written.Key))
 	}
-	sum, err := p.dst.hash(ctx, i.Key, there.Size)
-	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errSize) {
-		return err
-	}
-	good := err == nil && sum == i.sum
-	switch {
-	case broken:
-		p.broken(i, good)
-		return nil
-	case good: // an ETag that is no MD5, or the source's object has gone
-		return nil
-	case gone:
-		p.missing(i)
-		return nil
-	}
-	p.Logger.Warn("repairing a broken object", "store", p.dst, "object", i.Key)
-	return p.put(ctx, i, content)
-}
-
-// read returns the content of a source's object, hashed: an error is ErrNotFound, ErrBroken, or of the way there.
-func (p *pass) read(ctx context.Context, i item) ([]byte, error) {
-	if i.Size > maxObject {
-		return nil, fmt.Errorf("read %s/%s: %w: %d bytes", p.src, i.Key, ErrBroken, i.Size)
-	}
-	var err error
-	for attempt := range readAttempts {
-		if attempt > 0 {
-			if pauseErr := pause(ctx, attempt); pauseErr != nil {
-				return nil, pauseErr
-			}
-		}
-		var content []byte
-		content, err = p.src.Get(ctx, i.Key, i.Size)
-		switch {
-		case err == nil && sha256.Sum256(content) == i.sum:
-			return content, nil
-		case err == nil:
-			err = fmt.Errorf("read %s/%s: %w: its hash is not its name", p.src, i.Key, ErrBroken)
-		case errors.Is(err, ErrNotFound):
-			return nil, err
-		case errors.Is(err, errSize):
-			err = fmt.Errorf("%w: %w", ErrBroken, err)
-		}
-	}
-	return nil, err
+	return nil
 }
 
 // pause waits a moment, a longer one after each attempt, never the same for two readers.
@@ -105,29 +172,8 @@ func pause(ctx context.Context, attempt int) error {
 	}
 }
 
-// put writes a hashed object. The store was given the hash to check; when its ETag leaves a doubt that it did, the
-// object is read back.
-func (p *pass) put(ctx context.Context, i item, content []byte) error {
-	written, err := p.dst.Put(ctx, i.Key, content, i.sum)
-	if err != nil {
-		return err
-	}
-	if !looksLikeMD5(i.ETag) || !looksLikeMD5(written.ETag) || !same(i.Object, written) {
-		sum, err := p.dst.hash(ctx, i.Key, i.Size)
-		if err != nil {
-			return err
-		}
-		if sum != i.sum {
-			// Its name would promise it to the next pass.
-			return errors.Join(fmt.Errorf("write %s/%s: the store took it and gives back something else", p.dst, i.Key),
-				p.dst.remove(ctx, i.Key))
-		}
-	}
-	p.count(i.Size)
-	return nil
-}
-
 func (p *pass) count(size int64) {
+	p.Progress.add(size)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.report.Objects++
@@ -135,21 +181,21 @@ func (p *pass) count(size int64) {
 }
 
 // missing notes an object that was listed, is gone, and is not at the destination.
-func (p *pass) missing(i item) {
+func (p *pass) missing(key string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.report.Missing = append(p.report.Missing, i.Key)
-	p.absent[i.Key] = true
+	p.report.Missing = append(p.report.Missing, key)
+	p.absent[key] = true
 }
 
 // broken notes an object that is broken at the source.
-func (p *pass) broken(i item, healthyHere bool) {
-	p.Logger.Error("broken object at the source", "store", p.src, "object", i.Key, "good_here", healthyHere)
+func (p *pass) broken(key string, healthyHere bool) {
+	p.Logger.Error("broken object at the source", "store", p.src, "object", key, "good_here", healthyHere)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.report.Broken = append(p.report.Broken, i.Key)
+	p.report.Broken = append(p.report.Broken, key)
 	if !healthyHere {
-		p.unhealed = append(p.unhealed, i.Key)
-		p.absent[i.Key] = true
+		p.unhealed = append(p.unhealed, key)
+		p.absent[key] = true
 	}
 }

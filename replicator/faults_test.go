@@ -448,17 +448,6 @@ func TestPass_ETag(t *testing.T) {
 	})
 }
 
-// TestPass_Budget: one object may be larger than the budget, and several wait for each other.
-func TestPass_Budget(t *testing.T) {
-	s := newShelf(t, 40)
-	if _, err := replicator.Pass(t.Context(), s.from, s.to, "shop/", replicator.Options{
-		Workers: 8, Budget: replicator.NewBudget(20),
-	}); err != nil {
-		t.Fatal(err)
-	}
-	s.whole(t)
-}
-
 func TestPass_StrangeNames(t *testing.T) {
 	s := newShelf(t, 2)
 	for _, key := range []string{

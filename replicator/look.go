@@ -74,7 +74,7 @@ func (s *Store) look(ctx context.Context, prefix string) (Found, []Object, error
 	}
 	for _, o := range rest {
 		name := strings.TrimPrefix(o.Key, prefix)
-		if !strings.HasPrefix(name, string(keys)+"/") && !strings.HasPrefix(name, "locks/") {
+		if !strings.HasPrefix(name, string(keys)+"/") && !strings.HasPrefix(name, string(locks)+"/") {
 			return "", nil, fmt.Errorf("look at %s/%s: %w: %s", s, prefix, ErrHeadless, o.Key)
 		}
 	}

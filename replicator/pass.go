@@ -1,16 +1,16 @@
 package replicator
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -27,21 +27,26 @@ var (
 	ErrBroken = errors.New("broken objects")
 )
 
-// maxObject is more than restic ever writes into one file (packs end soon after 128 MiB). What is larger is not read
-// into memory and counts as broken.
-const maxObject = 512 << 20
-
-// indexRounds is how often the index is listed again when it changes under the listing.
-const indexRounds = 6
-
 // Options of a pass. The zero value works.
 type Options struct {
-	Workers int     // objects in flight; 4 when zero
-	Budget  *Budget // shared by the passes of a process; nil: no bound but the workers
-	Logger  *slog.Logger
+	Workers  int // objects in flight; 4 when zero
+	Logger   *slog.Logger
+	Progress *Progress // nil: nobody looks
 	// Skip is asked once in a pass, with the ids of the source's snapshots as they were listed, which of its objects
 	// (snapshots/ID, index/NAME, data/XX/NAME) are not to be copied. Nil: none.
 	Skip func(listed []string) map[string]bool
+}
+
+// Progress is how far something has come. It can be read at any time.
+type Progress struct {
+	Objects, Bytes atomic.Int64 // copied, or read to look whether they are right
+}
+
+func (p *Progress) add(bytes int64) {
+	if p != nil {
+		p.Objects.Add(1)
+		p.Bytes.Add(bytes)
+	}
 }
 
 // Report is what a pass found and did.
@@ -89,30 +94,41 @@ func some(list []string) string {
 // destination must not run at once. It deletes nothing, and overwrites an object only where the one that is there is
 // not what its name says.
 func Pass(ctx context.Context, src, dst *Store, prefix string, o Options) (Report, error) {
-	o.Workers = cmp.Or(o.Workers, 4)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	p := &pass{src: src, dst: dst, prefix: prefix, Options: o}
 	if err := checkPrefix(prefix); err != nil {
 		return Report{}, err
 	}
-	err := p.run(ctx)
-	slices.Sort(p.report.Broken)
-	slices.Sort(p.report.Missing)
-	return p.report, err
+	return newPass(src, dst, prefix, o).do(ctx)
 }
 
 type pass struct {
 	Options
 	src, dst *Store
 	prefix   string
-	there    map[string]Object // at the destination, by key
+	gate     chan struct{} // bounds the objects in flight of all passes that share it; nil: each has its own bound
+	glimpse  *glimpse      // nil: there was none
 
 	mu       sync.Mutex
 	report   Report
 	unhealed []string // broken, and no good one at the destination
 	absent   map[string]bool
+}
+
+// glimpse is what both sides were seen to hold just before the pass began.
+type glimpse struct{ here, there holding }
+
+func newPass(src, dst *Store, prefix string, o Options) *pass {
+	o.Workers = cmp.Or(o.Workers, 4)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &pass{Options: o, src: src, dst: dst, prefix: prefix, absent: make(map[string]bool)}
+}
+
+func (p *pass) do(ctx context.Context) (Report, error) {
+	err := p.run(ctx)
+	slices.Sort(p.report.Broken)
+	slices.Sort(p.report.Missing)
+	return p.report, err
 }
 
 func (p *pass) run(ctx context.Context) error {
@@ -124,32 +140,23 @@ func (p *pass) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.absent = make(map[string]bool)
-	if err := p.copyAll(ctx, l.keys); err != nil {
-		return err
-	}
-	if err := p.putConfig(ctx, config); err != nil {
-		return err
-	}
-	if err := p.copyAll(ctx, l.data); err != nil {
-		return err
-	}
-	// An index promises packs, a snapshot promises all of it. Each is written only above what is whole.
-	if len(p.absent) > 0 {
-		return p.incomplete()
-	}
-	if err := p.copyAll(ctx, l.index); err != nil {
-		return err
-	}
-	if len(p.absent) > 0 {
-		return p.incomplete()
-	}
-	if err := p.copyAll(ctx, l.snapshots); err != nil {
-		return err
+	for _, c := range order {
+		// An index promises packs, a snapshot promises all of it. Each is written only above what is whole.
+		if len(p.absent) > 0 && (c == index || c == snapshots) {
+			return p.incomplete()
+		}
+		if err := p.copyAll(ctx, c, *l.class(c)); err != nil {
+			return err
+		}
+		if c == keys {
+			if err := p.putConfig(ctx, config); err != nil {
+				return err
+			}
+		}
 	}
 	for _, s := range l.snapshots {
-		if !p.absent[s.Key] {
-			p.report.Snapshots = append(p.report.Snapshots, strings.TrimPrefix(s.Key, p.prefix+string(snapshots)+"/"))
+		if !p.absent[s.key(p.prefix, snapshots)] {
+			p.report.Snapshots = append(p.report.Snapshots, hex.EncodeToString(s.sum[:]))
 		}
 	}
 	if len(p.unhealed) > 0 {
@@ -165,165 +172,49 @@ func (p *pass) incomplete() error {
 	return &IncompleteError{Broken: p.unhealed, Missing: missing}
 }
 
-// config reads the source's config and holds it against the destination's.
-func (p *pass) config(ctx context.Context) ([]byte, error) {
-	key := p.prefix + configName
-	want, err := p.small(ctx, p.src, key)
-	if errors.Is(err, ErrNotFound) {
-		return nil, fmt.Errorf("read %s/%s: %w", p.src, key, ErrNoRepository)
-	} else if err != nil {
-		return nil, err
-	}
-	got, err := p.small(ctx, p.dst, key)
-	if errors.Is(err, ErrNotFound) {
-		return want, nil
-	} else if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(got, want) {
-		return nil, fmt.Errorf("compare %s at %s and %s: %w: two repositories, or one was altered; nothing was copied",
-			key, p.src, p.dst, ErrConfigDiffers)
-	}
-	return nil, nil // there already
-}
-
-// small reads an object of a few hundred bytes. It asks for a listing, which tells a missing bucket from a missing object.
-func (p *pass) small(ctx context.Context, s *Store, key string) ([]byte, error) {
-	list, err := s.List(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(list, func(o Object) bool { return o.Key == key })
-	if i < 0 {
-		return nil, ErrNotFound
-	}
-	if size := list[i].Size; size > 1<<20 {
-		return nil, fmt.Errorf("read %s/%s: %d bytes are no config of restic's", s, key, size)
-	}
-	return s.Get(ctx, key, list[i].Size)
-}
-
-func (p *pass) putConfig(ctx context.Context, config []byte) error {
-	if config == nil {
-		return nil
-	}
-	if _, err := p.dst.Put(ctx, p.prefix+configName, config, sha256.Sum256(config)); err != nil {
-		return err
-	}
-	p.count(int64(len(config)))
-	return nil
-}
-
-// listing is what the source held, taken in restic's read order.
-type listing struct {
-	snapshots, index, data, keys []item
-}
-
-func (p *pass) list(ctx context.Context) (l listing, err error) {
-	if l.snapshots, err = p.listClass(ctx, snapshots); err != nil {
-		return l, err
-	}
-	if l.index, err = p.listClass(ctx, index); err != nil {
-		return l, err
-	}
-	// A listing in pages is no picture of one moment: it can miss both an index file and the one that replaced it. So
-	// the index has to be the same before and after the data were listed.
-	for round := 1; ; round++ {
-		if l.data, err = p.listClass(ctx, data); err != nil {
-			return l, err
-		}
-		again, err := p.listClass(ctx, index)
-		if err != nil {
-			return l, err
-		}
-		if sameKeys(l.index, again) {
-			break
-		}
-		if round == indexRounds {
-			return l, fmt.Errorf("list %s/%s: %w: its index changed %d times under the listing", p.src, p.prefix, ErrChanged, round)
-		}
-		l.index = again
-	}
-	if l.keys, err = p.listClass(ctx, keys); err != nil {
-		return l, err
-	}
-	// A snapshot has at least one tree in one pack that one index names, and a key opens it.
-	if len(l.keys) == 0 || len(l.snapshots) > 0 && (len(l.index) == 0 || len(l.data) == 0) {
-		return l, fmt.Errorf("list %s/%s: %d keys, %d snapshots, %d index files and %d packs are no whole repository",
-			p.src, p.prefix, len(l.keys), len(l.snapshots), len(l.index), len(l.data))
-	}
-	p.skip(&l)
-	there, err := p.dst.List(ctx, p.prefix)
-	if err != nil {
-		return l, err
-	}
-	p.there = make(map[string]Object, len(there))
-	for _, o := range there {
-		p.there[o.Key] = o
-	}
-	return l, nil
-}
-
-// skip takes out of a listing what is not to be copied.
-func (p *pass) skip(l *listing) {
-	if p.Skip == nil {
-		return
-	}
-	listed := make([]string, len(l.snapshots))
-	for n, s := range l.snapshots {
-		listed[n] = strings.TrimPrefix(s.Key, p.prefix+string(snapshots)+"/")
-	}
-	over := p.Skip(listed)
-	for _, list := range []*[]item{&l.snapshots, &l.index, &l.data, &l.keys} {
-		*list = slices.DeleteFunc(*list, func(i item) bool { return over[strings.TrimPrefix(i.Key, p.prefix)] })
-	}
-}
-
-func (p *pass) listClass(ctx context.Context, c class) ([]item, error) {
-	list, err := p.src.List(ctx, p.prefix+string(c)+"/")
-	if err != nil {
-		return nil, err
-	}
-	return items(p.prefix, c, list), nil
-}
-
-func sameKeys(a, b []item) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	set := make(map[string]struct{}, len(a))
-	for _, i := range a {
-		set[i.Key] = struct{}{}
-	}
-	for _, i := range b {
-		if _, ok := set[i.Key]; !ok {
-			return false
-		}
-	}
-	return true
-}
-
 // copyAll brings one class over. It goes on beyond broken and missing objects, and ends at the first other error.
-func (p *pass) copyAll(ctx context.Context, list []item) error {
+func (p *pass) copyAll(ctx context.Context, c class, list []item) error {
 	group, each := errgroup.WithContext(ctx)
 	group.SetLimit(p.Workers)
-	for _, i := range list {
-		there, ok := p.there[i.Key]
-		if ok && same(i.Object, there) {
+	for n := range list {
+		i := &list[n]
+		if i.there == present {
 			continue // hashed when it was written
 		}
 		if each.Err() != nil {
 			break
 		}
 		group.Go(func() error {
-			if !ok {
-				return p.bring(each, i)
+			if err := p.enter(each); err != nil {
+				return err
 			}
-			return p.settle(each, i, there)
+			defer p.leave()
+			if i.there == differs {
+				return p.settle(each, i, i.key(p.prefix, c))
+			}
+			return p.bring(each, i, i.key(p.prefix, c))
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+func (p *pass) enter(ctx context.Context) error {
+	if p.gate == nil {
+		return nil
+	}
+	select {
+	case p.gate <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (p *pass) leave() {
+	if p.gate != nil {
+		<-p.gate
+	}
 }

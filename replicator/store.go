@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/url"
 	"strings"
@@ -15,13 +16,11 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"golang.org/x/time/rate"
 )
 
 // ErrNotFound is what Get and Stat answer for an object that is not there. A missing bucket is not that.
 var ErrNotFound = errors.New("object not found")
-
-// errSize is an object whose length is not the one that was asked for.
-var errSize = errors.New("object has another size than listed")
 
 // StoreConfig says where a bucket is and who we are there.
 type StoreConfig struct {
@@ -30,6 +29,9 @@ type StoreConfig struct {
 	Region    string // us-east-1 when empty
 	AccessKey string
 	SecretKey string
+
+	// Bandwidth bounds what is read, in bytes a second. Stores may share one. Nil: no bound.
+	Bandwidth *rate.Limiter
 
 	Idle    time.Duration // a request on which nothing has moved for so long is given up; a minute when zero
 	Retries int           // how often one request is tried; 10 when zero
@@ -51,6 +53,7 @@ type Object struct {
 type Store struct {
 	core   minio.Core
 	config StoreConfig
+	folder string // what all keys lie below: "" or "NAME/"
 	idle   func() // closes idle connections
 }
 
@@ -69,6 +72,9 @@ func Open(c StoreConfig) (*Store, error) {
 	if c.Region == "" {
 		c.Region = "us-east-1"
 	}
+	if c.Retries == 0 {
+		c.Retries = minio.MaxRetry
+	}
 	if c.Idle == 0 {
 		c.Idle = time.Minute
 	}
@@ -83,7 +89,7 @@ func Open(c StoreConfig) (*Store, error) {
 		Creds:      credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""),
 		Secure:     secure,
 		Region:     c.Region,
-		Transport:  &watch{base: base, idle: c.Idle},
+		Transport:  &watch{base: throttled(base, c.Bandwidth), idle: c.Idle},
 		MaxRetries: c.Retries,
 	})
 	if err != nil {
@@ -99,7 +105,14 @@ func (s *Store) Close() { s.idle() }
 func (s *Store) Config() StoreConfig { return s.config }
 
 // String names the store for messages, without its keys.
-func (s *Store) String() string { return s.config.String() }
+func (s *Store) String() string { return strings.TrimSuffix(s.config.String()+"/"+s.folder, "/") }
+
+// Under is the part of the store below a folder ("NAME/"), with keys that begin there. It shares the connections.
+func (s *Store) Under(folder string) *Store {
+	under := *s
+	under.folder += folder
+	return &under
+}
 
 // HasBucket tells whether the bucket is there.
 func (s *Store) HasBucket(ctx context.Context) (bool, error) {
@@ -124,34 +137,61 @@ func (s *Store) EnsureBucket(ctx context.Context) error {
 
 // List returns every object whose key begins with prefix, or an error: never a part of them.
 func (s *Store) List(ctx context.Context, prefix string) ([]Object, error) {
-	// ListObjectsIter ends silently when its context does, and would follow a store's tokens in a circle.
-	owner := false
 	var list []Object
-	seen := make(map[string]struct{})
-	for o := range s.core.ListObjectsIter(ctx, s.config.Bucket, minio.ListObjectsOptions{
-		Prefix: prefix, Recursive: true, FetchOwner: &owner,
-	}) {
-		if o.Err != nil {
-			return nil, fmt.Errorf("list %s/%s: %w", s, prefix, o.Err)
+	for o, err := range s.objects(ctx, prefix) {
+		if err != nil {
+			return nil, err
 		}
-		if !strings.HasPrefix(o.Key, prefix) {
-			return nil, fmt.Errorf("list %s/%s: the store answered with %q, which lies elsewhere", s, prefix, o.Key)
-		}
-		if _, twice := seen[o.Key]; twice {
-			return nil, fmt.Errorf("list %s/%s: the store named %q twice", s, prefix, o.Key)
-		}
-		seen[o.Key] = struct{}{}
-		list = append(list, Object{Key: o.Key, Size: o.Size, ETag: o.ETag, Modified: o.LastModified})
-	}
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("list %s/%s: %w", s, prefix, context.Cause(ctx))
+		list = append(list, o)
 	}
 	return list, nil
 }
 
+// objects are those whose key begins with prefix, as the store lists them: by name, on most. The last may be an error;
+// then they were not all.
+func (s *Store) objects(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		// ListObjectsIter ends silently when its context does, and would follow a store's tokens in a circle. As long as
+		// each name is greater than the one before, there is none.
+		var last string
+		var seen map[string]struct{}
+		first, owner := true, false
+		for o := range s.core.ListObjectsIter(ctx, s.config.Bucket, minio.ListObjectsOptions{
+			Prefix: s.folder + prefix, Recursive: true, FetchOwner: &owner,
+		}) {
+			if o.Err != nil {
+				yield(Object{}, fmt.Errorf("list %s/%s: %w", s, prefix, o.Err))
+				return
+			}
+			key, ok := strings.CutPrefix(o.Key, s.folder)
+			if !ok || !strings.HasPrefix(key, prefix) {
+				yield(Object{}, fmt.Errorf("list %s/%s: the store answered with %q, which lies elsewhere", s, prefix, o.Key))
+				return
+			}
+			if !first && key <= last && seen == nil {
+				seen = map[string]struct{}{last: {}}
+			}
+			if seen != nil {
+				if _, twice := seen[key]; twice {
+					yield(Object{}, fmt.Errorf("list %s/%s: the store named %q twice", s, prefix, key))
+					return
+				}
+				seen[key] = struct{}{}
+			}
+			last, first = key, false
+			if !yield(Object{Key: key, Size: o.Size, ETag: o.ETag, Modified: o.LastModified}, nil) {
+				return
+			}
+		}
+		if ctx.Err() != nil {
+			yield(Object{}, fmt.Errorf("list %s/%s: %w", s, prefix, context.Cause(ctx)))
+		}
+	}
+}
+
 // Stat asks for one object's size and ETag. On most stores it cannot tell a missing bucket from a missing object.
 func (s *Store) Stat(ctx context.Context, key string) (Object, error) {
-	info, err := s.core.StatObject(ctx, s.config.Bucket, key, minio.StatObjectOptions{})
+	info, err := s.core.StatObject(ctx, s.config.Bucket, s.folder+key, minio.StatObjectOptions{})
 	if err != nil {
 		return Object{}, s.failed("look for", key, err)
 	}
@@ -172,13 +212,20 @@ func (s *Store) Get(ctx context.Context, key string, size int64) ([]byte, error)
 	return content, nil
 }
 
-// hash reads a whole object of the given size and returns its SHA-256. It holds no more of it than a small buffer.
-func (s *Store) hash(ctx context.Context, key string, size int64) (sum [sha256.Size]byte, err error) {
-	body, err := s.open(ctx, key, size)
+// hash reads a whole object and returns its SHA-256. It holds no more of it than a small buffer.
+func (s *Store) hash(ctx context.Context, key string) (sum [sha256.Size]byte, err error) {
+	body, info, _, err := s.core.GetObject(ctx, s.config.Bucket, s.folder+key, minio.GetObjectOptions{})
 	if err != nil {
-		return sum, err
+		return sum, s.failed("read", key, err)
 	}
 	defer body.Close()
+	if info.Size > maxObject {
+		return sum, s.failed("read", key, fmt.Errorf("%w: %d bytes", ErrBroken, info.Size))
+	}
+	return s.sumOf(key, body, info.Size)
+}
+
+func (s *Store) sumOf(key string, body io.Reader, size int64) (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
 	if n, err := io.Copy(h, body); err != nil {
 		return sum, s.failed("read", key, err)
@@ -190,13 +237,13 @@ func (s *Store) hash(ctx context.Context, key string, size int64) (sum [sha256.S
 
 // open begins to read an object. The answer's length is compared before a byte of it is taken.
 func (s *Store) open(ctx context.Context, key string, size int64) (io.ReadCloser, error) {
-	body, info, _, err := s.core.GetObject(ctx, s.config.Bucket, key, minio.GetObjectOptions{})
+	body, info, _, err := s.core.GetObject(ctx, s.config.Bucket, s.folder+key, minio.GetObjectOptions{})
 	if err != nil {
 		return nil, s.failed("read", key, err)
 	}
 	if info.Size != size {
 		body.Close()
-		return nil, s.failed("read", key, fmt.Errorf("%w: %d bytes, not %d", errSize, info.Size, size))
+		return nil, s.failed("read", key, fmt.Errorf("%w: %d bytes, and not the %d of the listing", ErrBroken, info.Size, size))
 	}
 	return body, nil
 }
@@ -204,8 +251,13 @@ func (s *Store) open(ctx context.Context, key string, size int64) (io.ReadCloser
 // Put writes an object in one request and has the store check its SHA-256. After an error it is unknown whether the
 // object is there.
 func (s *Store) Put(ctx context.Context, key string, content []byte, sum [sha256.Size]byte) (Object, error) {
+	return s.put(ctx, key, bytes.NewReader(content), int64(len(content)), sum)
+}
+
+// put writes what a reader has. Without a Seeker it is tried once.
+func (s *Store) put(ctx context.Context, key string, content io.Reader, size int64, sum [sha256.Size]byte) (Object, error) {
 	// Without DisableContentSha256 a request over plain http is signed as a stream, and the hash would be ignored.
-	info, err := s.core.PutObject(ctx, s.config.Bucket, key, bytes.NewReader(content), int64(len(content)), "",
+	info, err := s.core.PutObject(ctx, s.config.Bucket, s.folder+key, content, size, "",
 		hex.EncodeToString(sum[:]), minio.PutObjectOptions{
 			DisableContentSha256: true,
 			DisableMultipart:     true,
@@ -214,12 +266,12 @@ func (s *Store) Put(ctx context.Context, key string, content []byte, sum [sha256
 	if err != nil {
 		return Object{}, s.failed("write", key, err)
 	}
-	return Object{Key: key, Size: int64(len(content)), ETag: info.ETag}, nil
+	return Object{Key: key, Size: size, ETag: info.ETag}, nil
 }
 
 // remove takes one object away. Only what was never part of a repository is removed by this package.
 func (s *Store) remove(ctx context.Context, key string) error {
-	if err := s.core.RemoveObject(ctx, s.config.Bucket, key, minio.RemoveObjectOptions{}); err != nil {
+	if err := s.core.RemoveObject(ctx, s.config.Bucket, s.folder+key, minio.RemoveObjectOptions{}); err != nil {
 		return s.failed("remove", key, err)
 	}
 	return nil

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"drp/orchestrator/export"
 	"drp/raftstore"
@@ -35,7 +34,7 @@ Run it once, on one machine. Two recovered clusters would each give the same acc
 // clusterRecovery is one `drp recover cluster`.
 type clusterRecovery struct {
 	config, identity  string // files
-	bucket            recoveryStore
+	bucket            storeFlags
 	file, export, yes string
 	unsigned          bool
 
@@ -179,31 +178,6 @@ func (r *clusterRecovery) source() (namedSource, error) {
 		return namedSource{}, err
 	}
 	return namedSource{Source: storeSource{store}, name: store.String()}, nil
-}
-
-// recoveryStore is a site's bucket as the command line names it.
-type recoveryStore struct{ name, endpoint, region, credentials string }
-
-// addFlags for it; what is what it is to the command.
-func (s *recoveryStore) addFlags(f *pflag.FlagSet, what string) {
-	f.StringVar(&s.name, "store", "", what+": s3://BUCKET")
-	f.StringVar(&s.endpoint, "endpoint", "", "`URL` of that store")
-	f.StringVar(&s.region, "region", "", "its region")
-	f.StringVar(&s.credentials, "credentials", "", "`FILE` with access_key and secret_key of that store")
-}
-
-// open it without a gateway: there may be nobody left who would let us in.
-func (s *recoveryStore) open() (*replicator.Store, error) {
-	bucket, ok := strings.CutPrefix(s.name, "s3://")
-	if !ok || bucket == "" || s.endpoint == "" || s.credentials == "" {
-		return nil, usageError{fmt.Errorf("store %q: want s3://BUCKET, with --endpoint and --credentials", s.name)}
-	}
-	config, err := storeConfig{Endpoint: s.endpoint, Bucket: bucket, Region: s.region, Credentials: s.credentials}.open()
-	if err != nil {
-		return nil, err
-	}
-	config.Retries = 3
-	return replicator.Open(config)
 }
 
 // storeSource is a site's bucket, read without a gateway.

@@ -36,7 +36,7 @@ coordinator of the old cluster: those believe in the old one. Empty them, and le
 // quorumRecovery is one `drp recover quorum`.
 type quorumRecovery struct {
 	config, yes string
-	bucket      recoveryStore
+	bucket      storeFlags
 	cmd         *cobra.Command
 	server      serverConfig
 }

@@ -50,7 +50,7 @@ func newRootCommand() *cobra.Command {
 		newApplyCommand(c), newGetCommand(c), newStatusCommand(c), newProtectionCommand(c), newVerifyCommand(c), newBackupCommand(c), newSnapshotsCommand(c),
 		newFailoverCommand(c), newRunbookCommand(c), newRunCommand(c), newTokenCommand(c), newRaftCommand(c), newAuditCommand(c), newVersionCommand(c),
 		newCACommand(c), newOperatorCommand(c),
-		newExportCommand(c), newRecoverCommand(c),
+		newExportCommand(c), newRecoverCommand(c), newReplicateCommand(c),
 	)
 	root.AddCommand(daemonCommands(c)...)
 	return root

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"drp/raftstore/identity"
+	"drp/replicator"
 )
 
 // What the coordinators keep in a site's store lies under .drp/, where no account's repository can lie: an account's
@@ -100,11 +101,11 @@ func (g *Gateway) keep(w http.ResponseWriter, r *http.Request, coordinator strin
 	defer g.kept.end(o.key())
 
 	client := &patient{r.Body, http.NewResponseController(w), cmp.Or(g.BodyIdle, time.Minute)}
-	body := &verified{from: client, want: sum, left: size, hash: sha256.New(), release: func() error {
+	body := replicator.NewVerified(client, size, sum, func() error {
 		client.arrived()
 		return nil
-	}}
-	defer body.stop()
+	})
+	defer body.Stop()
 	err := g.hold(ctx, func() error {
 		_, err := g.Store.Stat(ctx, o.key())
 		return err
@@ -115,7 +116,7 @@ func (g *Gateway) keep(w http.ResponseWriter, r *http.Request, coordinator strin
 	case errors.Is(err, ErrNotFound):
 		err = g.putObject(ctx, o.key(), sum, size, body)
 	}
-	if cause := body.failure(); cause != nil {
+	if cause := uploadFailure(body); cause != nil {
 		err = cause // the store only saw its body break off
 	}
 	if err != nil {

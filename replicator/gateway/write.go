@@ -8,16 +8,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
-	"sync"
 	"time"
+
+	"drp/replicator"
 )
 
 // withheld is how much of an object is kept back until its hash is known to be right. Shorter objects (locks,
 // snapshots, most indexes) are in memory as a whole, and can be sent to the store again.
-const withheld = 64 << 10
+const withheld = replicator.Withheld
 
 // save stores one object. It is acknowledged when its SHA-256 is its name and the store has said that it is there.
 func (g *Gateway) save(w http.ResponseWriter, r *http.Request, server string, t target) error {
@@ -29,18 +29,15 @@ func (g *Gateway) save(w http.ResponseWriter, r *http.Request, server string, t 
 		return &refusal{http.StatusForbidden, "object too large"} // 413 restic would try again for 15 minutes
 	}
 	client := &patient{r.Body, http.NewResponseController(w), cmp.Or(g.BodyIdle, time.Minute)}
-	body := &verified{
-		from: client, want: t.name, left: size, hash: sha256.New(),
+	body := replicator.NewVerified(client, size, t.name, func() error {
+		client.arrived()
 		// A grant that ended while the object was on its way ends before the object is whole.
-		release: func() error {
-			client.arrived()
-			if no := g.judge(server, t, toWrite); no != nil {
-				return no
-			}
-			return nil
-		},
-	}
-	defer body.stop()
+		if no := g.judge(server, t, toWrite); no != nil {
+			return no
+		}
+		return nil
+	})
+	defer body.Stop()
 
 	var there int64
 	err := g.hold(ctx, func() (err error) {
@@ -53,7 +50,7 @@ func (g *Gateway) save(w http.ResponseWriter, r *http.Request, server string, t 
 	case errors.Is(err, ErrNotFound):
 		err = g.add(ctx, server, t, size, body)
 	}
-	if cause := body.failure(); cause != nil {
+	if cause := uploadFailure(body); cause != nil {
 		err = cause // the store only saw its body break off
 	}
 	if err != nil {
@@ -71,7 +68,7 @@ func (g *Gateway) save(w http.ResponseWriter, r *http.Request, server string, t 
 }
 
 // add stores an object that is not there yet, if the account may store so much today.
-func (g *Gateway) add(ctx context.Context, server string, t target, size int64, body *verified) error {
+func (g *Gateway) add(ctx context.Context, server string, t target, size int64, body *replicator.Verified) error {
 	giveBack, err := g.allowances.take(t.account, size, g.views.limit(server, t), g.uptime())
 	if err != nil {
 		return err
@@ -85,11 +82,11 @@ func (g *Gateway) add(ctx context.Context, server string, t target, size int64, 
 
 // put sends an object that is not there yet. As long as nothing of the body has been taken it can be held; after that
 // an error means that it is unknown whether the object is there, and restic sends it again.
-func (g *Gateway) put(ctx context.Context, t target, size int64, body *verified) error {
+func (g *Gateway) put(ctx context.Context, t target, size int64, body *replicator.Verified) error {
 	return g.putObject(ctx, t.key(), t.name, size, body)
 }
 
-func (g *Gateway) putObject(ctx context.Context, key, sum string, size int64, body *verified) error {
+func (g *Gateway) putObject(ctx context.Context, key, sum string, size int64, body *replicator.Verified) error {
 	if size <= withheld {
 		whole, err := io.ReadAll(body)
 		if err != nil {
@@ -102,7 +99,7 @@ func (g *Gateway) putObject(ctx context.Context, key, sum string, size int64, bo
 	var err error
 	g.hold(ctx, func() error { //nolint:errcheck // err has it
 		err = g.Store.Put(ctx, key, sum, size, body)
-		if body.untouched() {
+		if body.Untouched() {
 			return err
 		}
 		return nil
@@ -112,7 +109,7 @@ func (g *Gateway) putObject(ctx context.Context, key, sum string, size int64, bo
 
 // again answers a client that sends what is there already, as restic does after it lost a reply. Both have to be what
 // the name says. What is stored is never replaced: a damaged object is repaired from another site's copy.
-func (g *Gateway) again(ctx context.Context, t target, there int64, body *verified) error {
+func (g *Gateway) again(ctx context.Context, t target, there int64, body *replicator.Verified) error {
 	sent, err := io.Copy(io.Discard, body)
 	if err != nil {
 		return err
@@ -150,98 +147,16 @@ func (g *Gateway) unlock(r *http.Request, t target) error {
 	return err
 }
 
-// verified is an upload on its way to the store. It lets everything through but the last part, and that only when
-// the hash of the whole is the name and release agrees; else it breaks off, and the store has no object.
-//
-// The store's transport may still be reading when its answer is here already, hence the lock.
-type verified struct {
-	from    io.Reader
-	want    string // SHA-256, hexadecimal
-	release func() error
-
-	mu   sync.Mutex
-	hash hash.Hash
-	left int64 // bytes of the body not yet read
-	tail []byte
-	held bool // tail has been read and found right
-	read bool // somebody has begun
-	err  error
-}
-
-var errStopped = errors.New("upload has ended")
-
-func (v *verified) Read(p []byte) (int, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.err != nil {
-		return 0, v.err
-	}
-	if len(p) == 0 {
-		return 0, nil
-	}
-	v.read = true
-	if v.left > withheld {
-		n, err := v.from.Read(p[:min(int64(len(p)), v.left-withheld)])
-		v.hash.Write(p[:n])
-		v.left -= int64(n)
-		if err != nil {
-			v.err = broken(err)
-		}
-		return n, v.err
-	}
-	if !v.held {
-		if v.err = v.judge(); v.err != nil {
-			return 0, v.err
-		}
-		v.held = true
-	}
-	if len(v.tail) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, v.tail)
-	v.tail = v.tail[n:]
-	return n, nil
-}
-
-// judge reads the last part and decides.
-func (v *verified) judge() error {
-	v.tail = make([]byte, v.left)
-	if _, err := io.ReadFull(v.from, v.tail); err != nil {
-		return broken(err)
-	}
-	v.left = 0
-	v.hash.Write(v.tail)
-	if got := hex.EncodeToString(v.hash.Sum(nil)); got != v.want {
+// uploadFailure is why an upload broke off on our side, as its client is told; nil when it did not.
+func uploadFailure(body *replicator.Verified) error {
+	err := body.Failure()
+	switch {
+	case errors.Is(err, replicator.ErrBrokeOff):
+		return fmt.Errorf("%w: %w", &refusal{http.StatusBadRequest, "the upload broke off"}, err)
+	case errors.Is(err, replicator.ErrBroken):
 		return &refusal{http.StatusBadRequest, "the content's SHA-256 is not its name"}
 	}
-	return v.release()
-}
-
-// broken is a body that ended before its time.
-func broken(err error) error {
-	return fmt.Errorf("%w: %w", &refusal{http.StatusBadRequest, "the upload broke off"}, err)
-}
-
-// stop ends all reading; whoever still reads gets an error.
-func (v *verified) stop() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.err == nil {
-		v.err = errStopped
-	}
-}
-
-// failure is why the upload broke off on our side, nil when it did not.
-func (v *verified) failure() error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.err
-}
-
-func (v *verified) untouched() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return !v.read
+	return err
 }
 
 // patient gives each read of a client's body a deadline of its own. Before HTTP/2 a deadline that is left behind would

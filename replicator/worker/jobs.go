@@ -113,7 +113,7 @@ func (w *Worker) create(ctx context.Context, job InitialJob, fresh bool) error {
 var errFollow = errors.New("the copy is complete, but what is over there stays here")
 
 // copier returns what does one pass, and after it what the home's tombstones ask for.
-func (w *Worker) copier(budget *replicator.Budget, t *turns, log *slog.Logger) func(context.Context, CopyJob, bool) (replicator.Report, error) {
+func (w *Worker) copier(t *turns, log *slog.Logger) func(context.Context, CopyJob, bool) (replicator.Report, error) {
 	return func(ctx context.Context, job CopyJob, fresh bool) (replicator.Report, error) {
 		prefix, err := prefixOf(job.Account)
 		if err != nil {
@@ -134,7 +134,7 @@ func (w *Worker) copier(budget *replicator.Budget, t *turns, log *slog.Logger) f
 		if err := w.bucket(ctx, fresh); err != nil {
 			return replicator.Report{}, err
 		}
-		options := replicator.Options{Budget: budget, Logger: log.With("account", job.Account, "from", job.From)}
+		options := replicator.Options{Logger: log.With("account", job.Account, "from", job.From)}
 		if w.Keeper == nil {
 			return replicator.Pass(ctx, source, w.Store, prefix, options)
 		}

@@ -196,7 +196,7 @@ func TestWorker_Create(t *testing.T) {
 
 func TestWorker_CopierNeedsAKey(t *testing.T) {
 	w, _, _ := realWorker(t, "par2")
-	_, err := w.copier(nil, nil, nil)(t.Context(), CopyJob{Account: "shop", From: "par9"}, true)
+	_, err := w.copier(nil, nil)(t.Context(), CopyJob{Account: "shop", From: "par9"}, true)
 	if err == nil || !strings.Contains(err.Error(), "par9") {
 		t.Errorf("got %v, want an error that names par9", err)
 	}

@@ -38,7 +38,6 @@ type Worker struct {
 	Initialiser Initialiser
 	Leader      Leader
 	Concurrency int           // passes at once; 4 when zero
-	Memory      int64         // bytes of objects in memory, over all passes; 512 MiB when zero
 	Poll        time.Duration // how long the leader may think; 30 s when zero
 	Logger      *slog.Logger
 	// Keeper deletes what is over, and Verifier verifies copies, of this site's store. Without them nothing is deleted or
@@ -74,7 +73,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		r.initial = w.create
 	}
 	if r.copy = w.copy; r.copy == nil {
-		r.copy = w.copier(replicator.NewBudget(cmp.Or(w.Memory, 512<<20)), r.board.turns, r.log)
+		r.copy = w.copier(r.board.turns, r.log)
 	}
 	if r.maintain = w.maintain; r.maintain == nil {
 		r.maintain = w.maintainHere

@@ -1,0 +1,291 @@
+package replicator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// mostHeld is how many objects of one repository a walk through many holds in memory. Of a larger one the pass makes a
+// listing of its own.
+const mostHeld = 20_000
+
+// changedAttempts is how often a repository is begun again that was pruned while it was copied.
+const changedAttempts = 3
+
+// errDisordered is a store that does not list by name.
+var errDisordered = errors.New("the store does not list by name")
+
+// Outcome is what became of one repository.
+type Outcome struct {
+	Prefix    string // "NAME/" below the folder; "" is the folder itself
+	Unchanged bool   // both sides list the same: no pass was needed
+	Report    Report
+	Err       error
+}
+
+// Survey is what lies beside the repositories that were copied.
+type Survey struct {
+	OnlyThere int // repositories that the destination alone has; they are left as they are
+	Strange   int // objects below the source's folder that are no part of a repository; they are not copied
+}
+
+// Folder copies every repository below one store's folder to another's: what Pass does, for each. It lists both once,
+// and looks closer where they differ. each is told of every repository, one at a time; what fails for one keeps no other
+// back. The error is one that ended all of it.
+func Folder(ctx context.Context, src, dst *Store, o Options, each func(Outcome)) (Survey, error) {
+	f := &folder{src: src, dst: dst, options: o, each: each, done: make(map[string]bool)}
+	f.options.Workers = cmp.Or(o.Workers, 4)
+	f.gate = make(chan struct{}, f.options.Workers)
+	err := f.inOrder(ctx)
+	if errors.Is(err, errDisordered) {
+		err = f.anyOrder(ctx)
+	}
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return f.survey, err
+}
+
+type folder struct {
+	src, dst *Store
+	options  Options
+	gate     chan struct{}
+	survey   Survey
+
+	mu   sync.Mutex
+	each func(Outcome)
+	done map[string]bool
+}
+
+// inOrder walks through both listings side by side.
+func (f *folder) inOrder(ctx context.Context) error {
+	here, stopHere := iter.Pull2(shelves(f.src.objects(ctx, ""), &f.survey.Strange))
+	defer stopHere()
+	var strange int // at the destination, which is nobody's question
+	there, stopThere := iter.Pull2(shelves(f.dst.objects(ctx, ""), &strange))
+	defer stopThere()
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(f.options.Workers)
+	err := func() error {
+		s, err, more := here()
+		d, thereErr, moreThere := there()
+		for ctx.Err() == nil {
+			switch {
+			case err != nil || thereErr != nil:
+				return errors.Join(err, thereErr)
+			case moreThere && (!more || d.prefix < s.prefix):
+				if d.isRepository() {
+					f.survey.OnlyThere++
+				}
+				d, thereErr, moreThere = there()
+			case more:
+				g := &glimpse{here: s.holding}
+				if moreThere && d.prefix == s.prefix {
+					g.there = d.holding
+				}
+				f.one(ctx, group, s, g)
+				s, err, more = here()
+			default:
+				return nil
+			}
+		}
+		return context.Cause(ctx)
+	}()
+	return errors.Join(err, group.Wait())
+}
+
+// one begins what a repository at the source needs.
+func (f *folder) one(ctx context.Context, group *errgroup.Group, s shelf, g *glimpse) {
+	f.done[s.prefix] = true
+	f.survey.Strange += s.strange
+	if !s.isRepository() {
+		if err := s.headless(f.src); err != nil {
+			f.tell(Outcome{Prefix: s.prefix, Err: err})
+		} else {
+			f.survey.Strange += s.objects()
+		}
+		return
+	}
+	if s.large {
+		g = nil
+	} else {
+		g.here.markAll(&g.there)
+		if g.here.complete() && sameConfig(g.here.config, g.there.config) && g.here.whole() == nil {
+			f.tell(Outcome{Prefix: s.prefix, Unchanged: true})
+			return
+		}
+	}
+	group.Go(func() error {
+		f.pass(ctx, s.prefix, g)
+		return nil
+	})
+}
+
+// pass copies one repository, again when it was pruned meanwhile.
+func (f *folder) pass(ctx context.Context, prefix string, g *glimpse) {
+	out := Outcome{Prefix: prefix}
+	for attempt := 1; ; attempt++ {
+		p := newPass(f.src, f.dst, prefix, f.options)
+		p.gate, p.glimpse = f.gate, g
+		r, err := p.do(ctx)
+		r.Objects, r.Bytes = r.Objects+out.Report.Objects, r.Bytes+out.Report.Bytes
+		out.Report, out.Err = r, err
+		if !errors.Is(err, ErrChanged) || attempt == changedAttempts || pause(ctx, attempt) != nil {
+			break
+		}
+		g = nil
+	}
+	if ctx.Err() == nil {
+		f.tell(out)
+	}
+}
+
+func (f *folder) tell(o Outcome) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.each(o)
+}
+
+// anyOrder does the same for stores that do not list by name, or where one repository lies within another: each has
+// listings of its own.
+func (f *folder) anyOrder(ctx context.Context) error {
+	here, strange, err := prefixes(ctx, f.src)
+	if err != nil {
+		return err
+	}
+	there, _, err := prefixes(ctx, f.dst)
+	if err != nil {
+		return err
+	}
+	f.survey = Survey{Strange: strange}
+	for prefix := range there {
+		if !here[prefix] {
+			f.survey.OnlyThere++
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(f.options.Workers)
+	for prefix := range here {
+		if !f.done[prefix] {
+			group.Go(func() error {
+				f.pass(ctx, prefix, nil)
+				return nil
+			})
+		}
+	}
+	return group.Wait()
+}
+
+// prefixes of all repositories, and how many objects are no part of any.
+func prefixes(ctx context.Context, s *Store) (found map[string]bool, strange int, err error) {
+	found = make(map[string]bool)
+	filled := make(map[string]bool)
+	for o, err := range s.objects(ctx, "") {
+		if err != nil {
+			return nil, 0, err
+		}
+		prefix, name, ok := splitKey(o.Key)
+		switch {
+		case !ok:
+			strange++
+		case name == configName:
+			found[prefix] = true
+		default:
+			filled[prefix] = true
+		}
+	}
+	maps.DeleteFunc(found, func(prefix string, _ bool) bool { return !filled[prefix] }) // another program's config
+	return found, strange, nil
+}
+
+// shelf is what a listing shows of one repository.
+type shelf struct {
+	prefix string
+	holding
+	large bool // the packs were too many, and were dropped
+}
+
+func (s *shelf) isRepository() bool { return s.config != nil && s.objects() > 0 || s.large }
+
+// headless tells what is left of a repository that has no config.
+func (s *shelf) headless(store *Store) error {
+	if s.config == nil && len(s.data)+len(s.index)+len(s.snapshots) > 0 {
+		return fmt.Errorf("look at %s/%s: %w", store, s.prefix, ErrHeadless)
+	}
+	return nil
+}
+
+// shelves puts a listing's objects together by repository. It needs a store that lists by name.
+func shelves(objects iter.Seq2[Object, error], strange *int) iter.Seq2[shelf, error] {
+	return func(yield func(shelf, error) bool) {
+		var s *shelf
+		last := ""
+		for o, err := range objects {
+			if err != nil {
+				yield(shelf{}, err)
+				return
+			}
+			if o.Key < last {
+				yield(shelf{}, errDisordered)
+				return
+			}
+			last = o.Key
+			prefix, _, ok := splitKey(o.Key)
+			if !ok {
+				*strange++
+				continue
+			}
+			if s != nil && s.prefix != prefix {
+				if prefix < s.prefix {
+					yield(shelf{}, errDisordered)
+					return
+				}
+				if !yield(*s, nil) {
+					return
+				}
+				s = nil
+			}
+			if s == nil {
+				s = &shelf{prefix: prefix}
+			}
+			s.add(prefix, o)
+			if s.objects() > mostHeld {
+				s.large, s.holding = true, holding{config: s.config, strange: s.strange}
+			}
+		}
+		if s != nil {
+			yield(*s, nil)
+		}
+	}
+}
+
+// splitKey takes the name of a repository's file apart: "NAME/data/ab/ab…" is data/ab/ab… of "NAME/". What lies under a name
+// that begins with a dot, as a site's exports and its trash do, is no repository.
+func splitKey(key string) (prefix, name string, ok bool) {
+	if strings.HasPrefix(key, ".") {
+		return "", "", false
+	}
+	at := strings.LastIndexByte(key, '/') + 1
+	if key[at:] == configName {
+		return key[:at], configName, true
+	}
+	for range 2 { // the folder of its class, and for a pack the one between
+		if at == 0 {
+			return "", "", false
+		}
+		at = strings.LastIndexByte(key[:at-1], '/') + 1
+		if _, _, ok := parseKey(key[at:]); ok {
+			return key[:at], key[at:], true
+		}
+	}
+	return "", "", false
+}
