@@ -6,4 +6,29 @@
 //
 // Nothing here deletes an object of a repository: Move puts one elsewhere in the same bucket, verified, and Discard takes
 // only what is none. Locks are never copied.
+//
+// Each rule has a test that tries to break it:
+//
+//	list in read order, the index again after the packs    TestPass_ReadOrder, TestPass_Index, TestFolder_Disordered
+//	write in write order, keys before data                 TestPass_WriteOrder, TestPass_Killed (kill -9 at twenty points)
+//	copy only what was listed                              TestPass_Meanwhile, TestFolder_Meanwhile
+//	every object's content is what its name says           TestPass_FlippedByte, TestPass_Reads, TestPass_WithholdsTheEnd
+//	missing data: no index or snapshot of this pass;
+//	missing index: no snapshot; begin again                TestPass_Gone, TestFolder_Meanwhile
+//	a listing in pages is no picture of one moment         TestPass_IndexReplacedBetweenPages, TestPass_PruneBetweenPages
+//	a listing ends cleanly, or it is an error              TestPass_Listing
+//	config is compared byte for byte; another is an alarm  TestPass_OtherConfig, TestPass_WrongServer
+//	what answers is no store, or another                   TestPass_WrongServer
+//	locks are neither copied nor touched                   TestPass_Locks
+//	"missing at the source" is no reason to delete         TestPass_DeletesNothing, TestPass
+//	what the destination lost comes again                  TestPass_LostAtDestination
+//	the store is given the hash to check                   TestPass_HashIsSent, TestStore (a real one refuses a wrong one)
+//	a store that ignores the hash is found out             TestPass_Writes
+//	an ETag is no proof: equal size, other content         TestPass_ETag, TestPass_Repair
+//	SlowDown, cut, shortened and hanging answers           TestPass_Reads, TestPass_Writes
+//	slow is no fault as long as it moves                   TestWatch_SlowBody, TestThrottled
+//	after an error of a write its outcome is unknown       TestPass_UnknownOutcome
+//	damage that no listing shows is found and repaired,
+//	at either end, and what was forgotten stays so         TestHeal, TestRepair, TestScrub_RealStore
+//	what fails for one repository keeps no other back      TestFolder_OneFails
 package replicator

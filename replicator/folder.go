@@ -41,8 +41,12 @@ type Survey struct {
 // and looks closer where they differ. each is told of every repository, one at a time; what fails for one keeps no other
 // back. The error is one that ended all of it.
 func Folder(ctx context.Context, src, dst *Store, o Options, each func(Outcome)) (Survey, error) {
-	f := &folder{src: src, dst: dst, options: o, each: each, done: make(map[string]bool)}
-	f.options.Workers = cmp.Or(o.Workers, 4)
+	return (&folder{src: src, dst: dst, options: o, each: each, most: mostHeld}).run(ctx)
+}
+
+func (f *folder) run(ctx context.Context) (Survey, error) {
+	f.done = make(map[string]bool)
+	f.options.Workers = cmp.Or(f.options.Workers, 4)
 	f.gate = make(chan struct{}, f.options.Workers)
 	err := f.inOrder(ctx)
 	if errors.Is(err, errDisordered) {
@@ -57,6 +61,7 @@ func Folder(ctx context.Context, src, dst *Store, o Options, each func(Outcome))
 type folder struct {
 	src, dst *Store
 	options  Options
+	most     int // see mostHeld
 	gate     chan struct{}
 	survey   Survey
 
@@ -67,10 +72,10 @@ type folder struct {
 
 // inOrder walks through both listings side by side.
 func (f *folder) inOrder(ctx context.Context) error {
-	here, stopHere := iter.Pull2(shelves(f.src.objects(ctx, ""), &f.survey.Strange))
+	here, stopHere := iter.Pull2(shelves(f.src.objects(ctx, ""), f.most, &f.survey.Strange))
 	defer stopHere()
 	var strange int // at the destination, which is nobody's question
-	there, stopThere := iter.Pull2(shelves(f.dst.objects(ctx, ""), &strange))
+	there, stopThere := iter.Pull2(shelves(f.dst.objects(ctx, ""), f.most, &strange))
 	defer stopThere()
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -91,6 +96,7 @@ func (f *folder) inOrder(ctx context.Context) error {
 				g := &glimpse{here: s.holding}
 				if moreThere && d.prefix == s.prefix {
 					g.there = d.holding
+					d, thereErr, moreThere = there()
 				}
 				f.one(ctx, group, s, g)
 				s, err, more = here()
@@ -225,7 +231,7 @@ func (s *shelf) headless(store *Store) error {
 }
 
 // shelves puts a listing's objects together by repository. It needs a store that lists by name.
-func shelves(objects iter.Seq2[Object, error], strange *int) iter.Seq2[shelf, error] {
+func shelves(objects iter.Seq2[Object, error], most int, strange *int) iter.Seq2[shelf, error] {
 	return func(yield func(shelf, error) bool) {
 		var s *shelf
 		last := ""
@@ -258,7 +264,7 @@ func shelves(objects iter.Seq2[Object, error], strange *int) iter.Seq2[shelf, er
 				s = &shelf{prefix: prefix}
 			}
 			s.add(prefix, o)
-			if s.objects() > mostHeld {
+			if s.objects() > most {
 				s.large, s.holding = true, holding{config: s.config, strange: s.strange}
 			}
 		}

@@ -34,6 +34,7 @@ type Double struct {
 
 	mu      sync.Mutex
 	objects map[string][]byte
+	calls   []Call
 	puts    []string
 }
 
@@ -61,6 +62,7 @@ type Fault struct {
 	Status   int                  // answer this error
 	Code     string               // with this S3 code
 	Body     string               // answer 200 with this body
+	Lost     bool                 // do what is asked, and cut the connection before the answer
 	Truncate bool                 // promise the whole answer, and cut the connection in the middle of it
 	Change   func([]byte) []byte  // of what is read, or of what is kept on a write
 	Hang     <-chan struct{}      // answer nothing until this is closed or the client has gone
@@ -127,6 +129,13 @@ func (d *Double) Puts() []string {
 	return slices.Clone(d.puts)
 }
 
+// Calls are the requests so far, in the order in which they came.
+func (d *Double) Calls() []Call {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.calls)
+}
+
 func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	call, ok := callOf(r, key)
@@ -138,6 +147,9 @@ func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answerError(w, http.StatusNotImplemented, "NotImplemented")
 		return
 	}
+	d.mu.Lock()
+	d.calls = append(d.calls, call)
+	d.mu.Unlock()
 	var fault Fault
 	if d.Fault != nil {
 		if f := d.Fault(call); f != nil {
@@ -159,6 +171,10 @@ func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, fault.Body) // a client that has gone
 		return
 	}
+	if fault.Lost {
+		w = &unheard{ResponseWriter: w}
+		defer panic(http.ErrAbortHandler)
+	}
 	switch call.Operation {
 	case List:
 		d.list(w, r, call, fault)
@@ -172,12 +188,19 @@ func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// unheard is an answer that nobody gets.
+type unheard struct{ http.ResponseWriter }
+
+func (u *unheard) Write(p []byte) (int, error) { return len(p), nil }
+func (u *unheard) WriteHeader(int)             {}
+
 func callOf(r *http.Request, key string) (Call, bool) {
 	query := r.URL.Query()
 	switch {
 	case key == "" && r.Method == http.MethodGet && query.Get("list-type") == "2":
 		page := 1
-		if n, err := strconv.Atoi(query.Get("continuation-token")); err == nil {
+		number, _, _ := strings.Cut(query.Get("continuation-token"), " ")
+		if n, err := strconv.Atoi(number); err == nil {
 			page = n
 		}
 		return Call{Operation: List, Key: query.Get("prefix"), Page: page}, true
@@ -205,11 +228,16 @@ func (d *Double) list(w http.ResponseWriter, r *http.Request, call Call, fault F
 	}
 	slices.Sort(names)
 	size := cmp.Or(d.PageSize, 1000)
-	begin := min((call.Page-1)*size, len(names))
+	begin := 0
+	if _, last, ok := strings.Cut(r.URL.Query().Get("continuation-token"), " "); ok {
+		begin, _ = slices.BinarySearch(names, last+"\x00") // as stores do: what was written or removed before it is not seen
+	} else if call.Page > 1 {
+		begin = min((call.Page-1)*size, len(names)) // a token that a fault made up
+	}
 	end := min(begin+size, len(names))
 	answer := ListingAnswer{Name: d.Bucket, Prefix: call.Key, KeyCount: end - begin, MaxKeys: size, IsTruncated: end < len(names)}
 	if answer.IsTruncated {
-		answer.NextContinuationToken = strconv.Itoa(call.Page + 1)
+		answer.NextContinuationToken = strconv.Itoa(call.Page+1) + " " + names[end-1]
 	}
 	for _, k := range names[begin:end] {
 		answer.Contents = append(answer.Contents, ListedObject{

@@ -1,0 +1,8 @@
+package replicator
+
+import "context"
+
+// FolderHolding is Folder that holds no more than so many objects of one repository in memory.
+func FolderHolding(ctx context.Context, src, dst *Store, most int, each func(Outcome)) (Survey, error) {
+	return (&folder{src: src, dst: dst, most: most, each: each}).run(ctx)
+}

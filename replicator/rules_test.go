@@ -1,0 +1,264 @@
+package replicator_test
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"drp/replicator"
+	"drp/replicator/storetest"
+)
+
+// TestPass_ReadOrder: what promises others is listed before them, and the index again after the packs.
+func TestPass_ReadOrder(t *testing.T) {
+	s := newShelf(t, 3)
+	if _, err := s.pass(t); err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	for _, c := range s.source.Calls() {
+		if c.Operation == storetest.List && c.Key != "shop/config" {
+			listed = append(listed, strings.TrimPrefix(c.Key, "shop/"))
+		}
+	}
+	if want := []string{"snapshots/", "index/", "data/", "index/", "keys/"}; !cmp.Equal(listed, want) {
+		t.Errorf("listed %v, want %v", listed, want)
+	}
+}
+
+// TestPass_Locks: a lock is neither read nor written, at either end.
+func TestPass_Locks(t *testing.T) {
+	s := newShelf(t, 3)
+	lock := s.add("locks", "lock")
+	s.target.Store(nameOf("locks", "another"), []byte("another"))
+	for range 2 {
+		if _, err := s.pass(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok := s.target.Objects()[lock]; ok {
+		t.Error("the lock was copied")
+	}
+	if _, ok := s.target.Objects()[nameOf("locks", "another")]; !ok {
+		t.Error("the destination's lock is gone")
+	}
+	for _, c := range slices.Concat(s.source.Calls(), s.target.Calls()) {
+		if c.Operation != storetest.List && strings.Contains(c.Key, "/locks/") {
+			t.Errorf("asked for %+v", c)
+		}
+	}
+}
+
+// TestPass_DeletesNothing: what the source does not have any more stays at the destination, however much it is.
+func TestPass_DeletesNothing(t *testing.T) {
+	s := newShelf(t, 5)
+	if _, err := s.pass(t); err != nil {
+		t.Fatal(err)
+	}
+	before := s.target.Objects()
+	for _, key := range append(s.data[:4], s.index[0]) {
+		s.source.Forget(key)
+	}
+	if _, err := s.pass(t); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.target.Objects(); !cmp.Equal(got, before) {
+		t.Errorf("the destination changed: %s", cmp.Diff(before, got))
+	}
+	for _, c := range s.target.Calls() {
+		if c.Operation == storetest.Delete {
+			t.Errorf("deleted %s", c.Key)
+		}
+	}
+}
+
+// TestPass_IndexReplacedBetweenPages: prune writes a new index and removes the old one while the listing is between two
+// pages, so that it shows neither.
+func TestPass_IndexReplacedBetweenPages(t *testing.T) {
+	s := newShelf(t, 3)
+	s.source.PageSize = 2
+	for n := range 6 {
+		s.index = append(s.index, s.add("index", "more "+strings.Repeat("i", n)))
+	}
+	slices.Sort(s.index)
+	// The new one sorts into the page that was shown already, and the old one is the last, which is still to come.
+	content := "replacement"
+	for nameOf("index", content) > s.index[1] {
+		content += "."
+	}
+	var once atomic.Bool
+	s.source.Fault = func(c storetest.Call) *storetest.Fault {
+		if c.Operation == storetest.List && c.Key == "shop/index/" && c.Page == 2 && once.CompareAndSwap(false, true) {
+			s.add("index", content)
+			s.source.Forget(s.index[len(s.index)-1])
+		}
+		return nil
+	}
+	r, err := s.pass(t)
+	if err != nil || len(r.Snapshots) != 1 {
+		t.Fatalf("got %+v and %v", r, err)
+	}
+	if _, ok := s.target.Objects()[nameOf("index", content)]; !ok {
+		t.Error("a snapshot is called copied, and the index that the listing had missed is not there")
+	}
+	s.whole(t)
+}
+
+// TestPass_PruneBetweenPages: packs that a page has shown are gone when they are read. Nothing that may need them is
+// promoted, and the next pass is complete.
+func TestPass_PruneBetweenPages(t *testing.T) {
+	s := newShelf(t, 9)
+	s.source.PageSize = 3
+	slices.Sort(s.data)
+	s.source.Fault = func(c storetest.Call) *storetest.Fault {
+		if c.Operation == storetest.List && c.Key == "shop/data/" && c.Page == 2 {
+			s.source.Forget(s.data[0])
+			s.source.Forget(s.data[8])
+		}
+		return nil
+	}
+	r, err := s.pass(t)
+	if !errors.Is(err, replicator.ErrChanged) || !cmp.Equal(r.Missing, s.data[:1]) || len(r.Snapshots) > 0 {
+		t.Errorf("got %+v and %v, want the first pack missing", r, err)
+	}
+	s.holdsNo(t, "index", "snapshots")
+	s.source.Fault = nil
+	if _, err := s.pass(t); err != nil {
+		t.Fatal(err)
+	}
+	s.whole(t)
+}
+
+// TestPass_LostAtDestination: what vanished there is brought again, also when all that follows it is there.
+func TestPass_LostAtDestination(t *testing.T) {
+	for _, class := range []string{"keys", "data", "index", "snapshots", "config"} {
+		t.Run(class, func(t *testing.T) {
+			s := newShelf(t, 3)
+			if _, err := s.pass(t); err != nil {
+				t.Fatal(err)
+			}
+			for key := range s.target.Objects() {
+				if strings.HasPrefix(key, "shop/"+class) {
+					s.target.Forget(key)
+				}
+			}
+			if _, err := s.pass(t); err != nil {
+				t.Fatal(err)
+			}
+			s.whole(t)
+		})
+	}
+}
+
+// TestPass_UnknownOutcome: the store has the object and its answer is lost. It is written again, and that is harmless.
+func TestPass_UnknownOutcome(t *testing.T) {
+	s := newShelf(t, 3)
+	var n atomic.Int32
+	s.target.Fault = func(c storetest.Call) *storetest.Fault {
+		if c.Operation == storetest.Put && c.Key == s.data[1] && n.Add(1) == 1 {
+			return &storetest.Fault{Lost: true}
+		}
+		return nil
+	}
+	if r, err := s.pass(t); err != nil || len(r.Snapshots) != 1 {
+		t.Errorf("got %+v and %v", r, err)
+	}
+	s.whole(t)
+}
+
+// TestPass_HashIsSent: the store is given each object's name as the hash to check, and one that finds another is believed.
+func TestPass_HashIsSent(t *testing.T) {
+	s := newShelf(t, 3)
+	var n atomic.Int32
+	s.target.Fault = func(c storetest.Call) *storetest.Fault {
+		if c.Operation == storetest.Put && c.Key == s.data[1] && n.Add(1) == 1 {
+			return &storetest.Fault{Status: http.StatusBadRequest, Code: "XAmzContentSHA256Mismatch"} // a bit flipped on the way there
+		}
+		return nil
+	}
+	if _, err := s.pass(t); err != nil {
+		t.Fatal(err)
+	}
+	s.whole(t) // the double refuses what does not have the hash that was sent
+}
+
+// TestPass_WithholdsTheEnd: of a large broken object the destination never gets the last part, so it keeps nothing.
+func TestPass_WithholdsTheEnd(t *testing.T) {
+	s := newShelf(t, 1)
+	content := bytes.Repeat([]byte("pack"), 1<<18) // 1 MiB
+	key := s.add("data", string(content))
+	content[17] ^= 1
+	s.source.Store(key, content)
+	r, err := s.pass(t)
+	if !errors.Is(err, replicator.ErrBroken) || !cmp.Equal(r.Broken, []string{key}) {
+		t.Errorf("got %+v and %v", r, err)
+	}
+	if slices.Contains(s.target.Puts(), key) {
+		t.Error("the store was sent all of it")
+	}
+	s.holdsNo(t, "index", "snapshots")
+}
+
+// TestPass_WrongServer: what answers is no store, or another one. Nothing is written.
+func TestPass_WrongServer(t *testing.T) {
+	page := func(storetest.Call) *storetest.Fault {
+		return &storetest.Fault{Body: `<!DOCTYPE html><html><body>It works!</body></html>`}
+	}
+	empty := func(storetest.Call) *storetest.Fault { return &storetest.Fault{Body: ` `} }
+	for name, c := range map[string]struct {
+		source, target func(*storetest.Double)
+		want           error
+	}{
+		"no S3 at the source":           {func(d *storetest.Double) { d.Fault = page }, nil, nil},
+		"no S3 at the destination":      {nil, func(d *storetest.Double) { d.Fault = page }, nil},
+		"nothing at the source":         {func(d *storetest.Double) { d.Fault = empty }, nil, nil},
+		"another bucket at the source":  {func(d *storetest.Double) { d.Bucket = "elsewhere" }, nil, nil},
+		"no bucket at the destination":  {nil, func(d *storetest.Double) { d.Bucket = "elsewhere" }, nil},
+		"another repository":            {nil, func(d *storetest.Double) { d.Store("shop/config", []byte("other")) }, replicator.ErrConfigDiffers},
+		"an empty bucket at the source": {func(d *storetest.Double) { clearAll(d) }, nil, replicator.ErrNoRepository},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShelf(t, 3)
+			if c.source != nil {
+				c.source(s.source)
+			}
+			if c.target != nil {
+				c.target(s.target)
+			}
+			before := s.target.Objects()
+			for what, run := range map[string]func() error{
+				"pass": func() error { _, err := s.pass(t); return err },
+				"folder": func() error {
+					outcomes, _, err := s.folder(t)
+					if len(outcomes) == 0 && err == nil && c.want == replicator.ErrNoRepository {
+						return replicator.ErrNoRepository // the caller sees that there was none
+					}
+					for _, o := range outcomes {
+						err = errors.Join(err, o.Err)
+					}
+					return err
+				},
+			} {
+				err := run()
+				if err == nil || c.want != nil && !errors.Is(err, c.want) {
+					t.Errorf("%s: got %v, want %v", what, err, c.want)
+				}
+				if got := s.target.Objects(); !cmp.Equal(got, before) || len(s.target.Puts()) > 0 {
+					t.Errorf("%s: the destination changed: %s", what, cmp.Diff(before, got))
+				}
+			}
+		})
+	}
+}
+
+func clearAll(d *storetest.Double) {
+	for key := range d.Objects() {
+		d.Forget(key)
+	}
+}
