@@ -6,8 +6,11 @@ RUNS     ?= 13
 SEED     ?= 1
 KIND     ?=
 KILLS    ?= 50
+PAIRS    ?= 9
+SIZE     ?= 2048
+SMALL    ?= 500
 
-.PHONY: all build packages test lint demo clean chaos-raft bench-raft
+.PHONY: all build packages test lint demo clean chaos-raft bench-raft bench-replicate
 
 all: build
 
@@ -22,6 +25,13 @@ bin/versitygw: cmd/tools/go.mod cmd/tools/go.sum
 
 bin/staticcheck: cmd/tools/go.mod cmd/tools/go.sum
 	cd cmd/tools && $(GO) build -o ../../$@ honnef.co/go/tools/cmd/staticcheck
+
+# What drp is measured beside.
+bin/rclone: e2e/tools/go.mod e2e/tools/go.sum
+	cd e2e/tools && CGO_ENABLED=0 $(GO) build -trimpath -o ../../$@ github.com/rclone/rclone
+
+bin/mc: e2e/tools/go.mod e2e/tools/go.sum
+	cd e2e/tools && CGO_ENABLED=0 $(GO) build -trimpath -o ../../$@ github.com/minio/mc
 
 # Static, because it is also the first process of every account's container.
 .PHONY: bin/drp bin/demo
@@ -60,6 +70,12 @@ bench-raft: bin/drp
 soak-keep: build
 	$(GO) test -timeout 0 -v ./replicator/maintenance -run 'World|Hostile|Killed|Together' -sequences 20000 -attacks 1000 -kills 100 -interleavings 500
 	$(GO) test -timeout 0 -v ./replicator/verify -run Flipped -flips 200
+
+# drp replicate beside a bare loop, mc mirror, rclone sync and restic copy. PAIRS=n rounds, SIZE=MiB of the large
+# repository, SMALL=n repositories of the other cases.
+bench-replicate: bin/drp bin/restic bin/versitygw bin/rclone bin/mc
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/benchreplicate ./e2e/benchreplicate
+	bin/benchreplicate -pairs $(PAIRS) -size $(SIZE) -small $(SMALL)
 
 clean:
 	rm -rf bin

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"drp/e2e/coordinators"
+	"drp/e2e/verdict"
 	"drp/orchestrator/api"
 	"drp/orchestrator/inventory"
 )
@@ -24,7 +25,7 @@ const (
 
 // failover kills the leader of three real coordinators, again and again. A time is from the kill to the first
 // change that a client gets acknowledged who asks the others from then on.
-func failover(ctx context.Context, program, dir string, kills int, say func(verdict)) error {
+func failover(ctx context.Context, program, dir string, kills int, say func(verdict.Verdict)) error {
 	var places []coordinators.Place
 	for i := range members {
 		name := fmt.Sprintf("f%d", i+1)
@@ -56,9 +57,9 @@ func failover(ctx context.Context, program, dir string, kills int, say func(verd
 		limit time.Duration
 	}{{"p50", 0.5, failoverP50}, {"p99", 0.99, failoverP99}} {
 		d := times[int(math.Ceil(q.at*float64(len(times))))-1]
-		say(verdict{
-			text:  fmt.Sprintf("failover-%s drp=%s kills=%d", q.name, d.Round(10*time.Millisecond), kills),
-			limit: q.limit.String(), ok: d <= q.limit,
+		say(verdict.Verdict{
+			Text:  fmt.Sprintf("failover-%s drp=%s kills=%d", q.name, d.Round(10*time.Millisecond), kills),
+			Limit: q.limit.String(), OK: d <= q.limit,
 		})
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"drp/e2e/coordinators"
+	"drp/e2e/verdict"
 	"drp/raftstore/raftstoretest/bare"
 	"drp/raftstore/state"
 )
@@ -29,7 +30,7 @@ const (
 )
 
 // large measures a state of 100,000 accounts on 1,000 servers: in this process, and in a real coordinator.
-func large(ctx context.Context, program, dir string, say func(verdict)) error {
+func large(ctx context.Context, program, dir string, say func(verdict.Verdict)) error {
 	const name, address = "l1", "127.94.0.1"
 	data := filepath.Join(dir, "data-l1")
 	if err := os.Mkdir(data, 0o700); err != nil {
@@ -62,8 +63,8 @@ func large(ctx context.Context, program, dir string, say func(verdict)) error {
 	if err != nil {
 		return err
 	}
-	say(verdict{fmt.Sprintf("snapshot-pause drp=%s accounts=%d servers=%d", pause.Round(10*time.Microsecond), platformAccounts, platformServers), pauseLimit.String(), pause <= pauseLimit})
-	say(verdict{fmt.Sprintf("snapshot-write drp=%s", written.Round(10*time.Millisecond)), writeLimit.String(), written <= writeLimit})
+	say(verdict.Verdict{Text: fmt.Sprintf("snapshot-pause drp=%s accounts=%d servers=%d", pause.Round(10*time.Microsecond), platformAccounts, platformServers), Limit: pauseLimit.String(), OK: pause <= pauseLimit})
+	say(verdict.Verdict{Text: fmt.Sprintf("snapshot-write drp=%s", written.Round(10*time.Millisecond)), Limit: writeLimit.String(), OK: written <= writeLimit})
 	p.state = nil
 	runtime.GC()
 	if err := measureRestore(data, say); err != nil {
@@ -94,7 +95,7 @@ func (p *platform) whileApplying(write func(*state.View) error) (time.Duration, 
 	return pause, <-done
 }
 
-func measureRestore(data string, say func(verdict)) error {
+func measureRestore(data string, say func(verdict.Verdict)) error {
 	files, err := filepath.Glob(filepath.Join(data, "snapshots", "*", "state.bin"))
 	if err != nil || len(files) != 1 {
 		return fmt.Errorf("find the snapshot in %s: %w (%d there)", data, err, len(files))
@@ -113,7 +114,7 @@ func measureRestore(data string, say func(verdict)) error {
 	if got := len(s.View().Accounts()); got != platformAccounts {
 		return fmt.Errorf("restored %d accounts, want %d", got, platformAccounts)
 	}
-	say(verdict{fmt.Sprintf("snapshot-restore drp=%s", took.Round(10*time.Millisecond)), restoreLimit.String(), took <= restoreLimit})
+	say(verdict.Verdict{Text: fmt.Sprintf("snapshot-restore drp=%s", took.Round(10*time.Millisecond)), Limit: restoreLimit.String(), OK: took <= restoreLimit})
 	return nil
 }
 
@@ -121,7 +122,7 @@ const leadFor = 20 * time.Second
 
 // measureProcess starts a real coordinator where the snapshot is, and lets it lead for a while: then all servers have
 // been silent long enough to be down, which is as much as a leader can have to think about.
-func measureProcess(ctx context.Context, cluster *coordinators.Cluster, say func(verdict)) error {
+func measureProcess(ctx context.Context, cluster *coordinators.Cluster, say func(verdict.Verdict)) error {
 	defer cluster.Kill()
 	began := time.Now()
 	if err := cluster.Start(); err != nil {
@@ -131,13 +132,13 @@ func measureProcess(ctx context.Context, cluster *coordinators.Cluster, say func
 		return errors.Join(err, cluster.Logs())
 	}
 	ready := time.Since(began)
-	say(verdict{fmt.Sprintf("restart-ready drp=%s", ready.Round(10*time.Millisecond)), readyLimit.String(), ready <= readyLimit})
+	say(verdict.Verdict{Text: fmt.Sprintf("restart-ready drp=%s", ready.Round(10*time.Millisecond)), Limit: readyLimit.String(), OK: ready <= readyLimit})
 	wait(ctx, leadFor)
 	now, most, err := resident(cluster.Nodes[0].Pid())
 	if err != nil {
 		return errors.Join(err, cluster.Logs())
 	}
-	say(verdict{fmt.Sprintf("resident drp=%dMiB peak=%dMiB", now>>20, most>>20), fmt.Sprintf("%dMiB", residentLimit>>20), most < residentLimit})
+	say(verdict.Verdict{Text: fmt.Sprintf("resident drp=%dMiB peak=%dMiB", now>>20, most>>20), Limit: fmt.Sprintf("%dMiB", residentLimit>>20), OK: most < residentLimit})
 	return nil
 }
 

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"drp/e2e/verdict"
 )
 
 func main() {
@@ -61,24 +63,14 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 			err = errors.Join(err, f.Close())
 		}()
 	}
-	holds, short := 0, 0
-	say := func(v verdict) {
-		fmt.Fprintln(stdout, v)
-		switch {
-		case v.limit == "":
-		case v.ok:
-			holds++
-		default:
-			short++
-		}
-	}
+	tally := &verdict.Tally{Out: stdout}
 	parts := []struct {
 		name string
 		run  func(dir string) error
 	}{
-		{"throughput", func(dir string) error { return throughput(ctx, dir, *pairs, *length, say) }},
-		{"failover", func(dir string) error { return failover(ctx, absolute, dir, *kills, say) }},
-		{"large", func(dir string) error { return large(ctx, absolute, dir, say) }},
+		{"throughput", func(dir string) error { return throughput(ctx, dir, *pairs, *length, tally.Say) }},
+		{"failover", func(dir string) error { return failover(ctx, absolute, dir, *kills, tally.Say) }},
+		{"large", func(dir string) error { return large(ctx, absolute, dir, tally.Say) }},
 	}
 	for _, p := range parts {
 		if !slices.Contains(strings.Split(*only, ","), p.name) {
@@ -92,6 +84,6 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 			return fmt.Errorf("measure %s: %w", p.name, err)
 		}
 	}
-	fmt.Fprintf(stdout, "bench-raft: holds=%d short=%d\n", holds, short)
+	fmt.Fprintln(stdout, "bench-raft:", tally)
 	return nil // it could be measured; what falls short is said
 }

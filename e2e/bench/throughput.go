@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"drp/e2e/verdict"
 	"drp/raftstore"
 	"drp/raftstore/identity"
 	"drp/raftstore/raftstoretest/bare"
@@ -236,7 +237,7 @@ func processorTime() time.Duration {
 }
 
 // throughput holds the two against each other, in short rounds by turns: what else the machine does hits both.
-func throughput(ctx context.Context, dir string, pairs int, length time.Duration, say func(verdict)) error {
+func throughput(ctx context.Context, dir string, pairs int, length time.Duration, say func(verdict.Verdict)) error {
 	opening, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p, err := openPair(opening, dir)
@@ -248,7 +249,7 @@ func throughput(ctx context.Context, dir string, pairs int, length time.Duration
 	return errors.Join(err, p.close())
 }
 
-func measurePairs(p *pairOfClusters, pairs int, length time.Duration, say func(verdict)) error {
+func measurePairs(p *pairOfClusters, pairs int, length time.Duration, say func(verdict.Verdict)) error {
 	var next atomic.Uint64
 	for _, clients := range []int{1, 64, 256} {
 		rates := map[string][]rate{}
@@ -275,10 +276,10 @@ func measurePairs(p *pairOfClusters, pairs int, length time.Duration, say func(v
 			ratios = append(ratios, now["drp"].commits/now["bare"].commits)
 		}
 		ours, theirs := middle(rates["drp"]), middle(rates["bare"])
-		v := verdict{text: fmt.Sprintf("commits-%d drp=%.0f/s bare=%.0f/s ratio=%.2f cpu=%.0fµs/%.0fµs",
-			clients, ours.commits, theirs.commits, median(ratios), ours.cpu, theirs.cpu)}
+		v := verdict.Verdict{Text: fmt.Sprintf("commits-%d drp=%.0f/s bare=%.0f/s ratio=%.2f cpu=%.0fµs/%.0fµs",
+			clients, ours.commits, theirs.commits, verdict.Median(ratios), ours.cpu, theirs.cpu)}
 		if clients == 64 {
-			v.limit, v.ok = fmt.Sprintf("%.2f", leastRatio), median(ratios) >= leastRatio
+			v.Limit, v.OK = fmt.Sprintf("%.2f", leastRatio), verdict.Median(ratios) >= leastRatio
 		}
 		say(v)
 	}
@@ -292,5 +293,5 @@ func middle(list []rate) rate {
 	for _, r := range list {
 		commits, cpu = append(commits, r.commits), append(cpu, r.cpu)
 	}
-	return rate{median(commits), median(cpu)}
+	return rate{verdict.Median(commits), verdict.Median(cpu)}
 }

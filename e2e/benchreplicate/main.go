@@ -1,0 +1,101 @@
+// Command benchreplicate measures drp replicate beside what else copies objects between two S3 stores: a bare loop that
+// verifies nothing, mc mirror, rclone sync --checksum, and restic copy. Everything is a process of its own; the stores are
+// two versitygw on loopback, in memory. Rounds are interleaved: what else the machine does hits all of them. Each
+// line says its limit, and whether it holds.
+//
+// What limits drp here is not drp: see the line "cost". A destination spends three to four times the processor time of
+// the copier on each byte (MD5 for the ETag, SHA-256, checksums, writing). In a profile of the copier itself half of the
+// time is SHA-256 and half is moving bytes through the kernel.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"drp/e2e/verdict"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	run := command
+	if len(os.Args) > 1 && os.Args[1] == bareCommand {
+		run = bare
+	}
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "benchreplicate:", err)
+		os.Exit(1)
+	}
+}
+
+// bench is what all cases need.
+type bench struct {
+	programs    string // directory
+	dir         string
+	pairs       int
+	resticPairs int
+	size        int64
+	small       int
+	source      *store
+	target      *store
+	say         func(verdict.Verdict)
+}
+
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	flags := flag.NewFlagSet("benchreplicate", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	b := &bench{}
+	var only, size, dir string
+	flags.StringVar(&b.programs, "bin", "bin", "directory of drp, restic, versitygw, rclone and mc")
+	flags.StringVar(&only, "only", "large,many,unchanged,changed,packs", "which cases")
+	flags.IntVar(&b.pairs, "pairs", 9, "rounds of every peer but restic")
+	flags.IntVar(&b.resticPairs, "restic-pairs", 1, "rounds of restic copy")
+	flags.StringVar(&size, "size", "2048", "of the large repository, in MiB")
+	flags.IntVar(&b.small, "small", 500, "how many small repositories")
+	flags.StringVar(&dir, "dir", "/dev/shm", "where the stores keep their files; with default flags it takes 9 GiB")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	mib, err := strconv.ParseInt(size, 10, 64)
+	if err != nil || mib < 1 || b.pairs < 1 || b.small < 1 {
+		return fmt.Errorf("-size %q, -pairs %d, -small %d: want at least 1", size, b.pairs, b.small)
+	}
+	b.size = mib << 20
+	if b.programs, err = filepath.Abs(b.programs); err != nil {
+		return fmt.Errorf("find programs: %w", err)
+	}
+	if b.dir, err = os.MkdirTemp(dir, "drp-bench-"); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if b.source, err = b.startStore(ctx, "source"); err != nil {
+		return err
+	}
+	defer b.source.kill()
+	if b.target, err = b.startStore(ctx, "target"); err != nil {
+		return err
+	}
+	defer b.target.kill()
+	tally := &verdict.Tally{Out: stdout}
+	b.say = tally.Say
+	for _, c := range b.cases() {
+		if !slices.Contains(strings.Split(only, ","), c.name) {
+			continue
+		}
+		if err := b.measure(ctx, c); err != nil {
+			return fmt.Errorf("measure %s: %w", c.name, err)
+		}
+	}
+	fmt.Fprintln(stdout, "bench-replicate:", tally)
+	return nil // it could be measured; what falls short is said
+}
