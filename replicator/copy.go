@@ -102,6 +102,14 @@ func carry(ctx context.Context, src, dst *Store, i *item, key string) error {
 			return context.Cause(ctx)
 		case reading && errors.Is(err, ErrNotFound):
 			return err
+		case !reading && refusesHash(err):
+			// The source's object, or the way there.
+			if err := prove(ctx, src, i, key); err != nil {
+				return err
+			}
+			if attempt >= readAttempts {
+				return err
+			}
 		case reading:
 			if reads++; reads == readAttempts {
 				return err
@@ -124,7 +132,7 @@ func passing(err error) bool {
 	}
 	return slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooManyRequests, 499, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 520}, answer.StatusCode) ||
-		slices.Contains([]string{"RequestTimeout", "XAmzContentSHA256Mismatch", "BadDigest"}, answer.Code)
+		answer.Code == "RequestTimeout"
 }
 
 // stream is one attempt of carry. When it fails, reading tells whether the source is the reason.
@@ -134,18 +142,23 @@ func stream(ctx context.Context, src, dst *Store, i *item, key string) (written 
 		return Object{}, true, err
 	}
 	defer body.Close() // ends the reading of a transport that has its answer already, too
-	content := NewVerified(body, i.size, hex.EncodeToString(i.sum[:]), nil)
-	written, err = dst.put(ctx, key, content, i.size, i.sum)
+	sum, put := hex.EncodeToString(i.sum[:]), dst.put
+	if i.size >= trustedFrom && dst.checksHashes(ctx, i.sum) {
+		sum, put = "", dst.putChecked
+	}
+	content := NewVerified(body, i.size, sum, nil)
+	written, err = put(ctx, key, content, i.size, i.sum)
 	if cause := content.Failure(); cause != nil {
 		return Object{}, true, fmt.Errorf("read %s/%s: %w", src, key, cause)
 	}
 	return written, false, err
 }
 
-// confirm looks at what a write left. The store was given the hash to check; when its ETag leaves a doubt that it did,
-// the object is read back.
+// confirm looks at what a write left. The store was given the hash to check; when there is a doubt that it did, the
+// object is read back.
 func confirm(ctx context.Context, dst *Store, i *item, written Object) error {
-	if w := itemOf(i.sum, written); i.plain && w.plain && i.same(w) {
+	w := itemOf(i.sum, written)
+	if i.plain && w.plain && i.same(w) || !(i.plain && w.plain) && written.Checked {
 		return nil
 	}
 	sum, err := dst.hash(ctx, written.Key)

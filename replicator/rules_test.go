@@ -188,21 +188,63 @@ func TestPass_HashIsSent(t *testing.T) {
 	s.whole(t) // the double refuses what does not have the hash that was sent
 }
 
-// TestPass_WithholdsTheEnd: of a large broken object the destination never gets the last part, so it keeps nothing.
-func TestPass_WithholdsTheEnd(t *testing.T) {
-	s := newShelf(t, 1)
-	content := bytes.Repeat([]byte("pack"), 1<<18) // 1 MiB
-	key := s.add("data", string(content))
-	content[17] ^= 1
-	s.source.Store(key, content)
-	r, err := s.pass(t)
-	if !errors.Is(err, replicator.ErrBroken) || !cmp.Equal(r.Broken, []string{key}) {
-		t.Errorf("got %+v and %v", r, err)
+// TestPass_LargeObjects: the hashing of large objects is left to a store that was seen to refuse a wrong hash, and to no
+// other. A broken one arrives at neither.
+func TestPass_LargeObjects(t *testing.T) {
+	for name, blind := range map[string]bool{"a store that checks": false, "a store that does not": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newShelf(t, 1)
+			s.target.Blind = blind
+			content := bytes.Repeat([]byte("pack"), 1<<18) // 1 MiB
+			good := s.add("data", string(content))
+			if r, err := s.pass(t); err != nil || len(r.Snapshots) != 1 {
+				t.Fatalf("got %+v and %v", r, err)
+			}
+			s.whole(t) // there is no probe left
+			bad := s.add("data", string(content)+".")
+			broken := []byte(string(content) + ".")
+			broken[17] ^= 1
+			s.source.Store(bad, broken)
+			s.add("index", "index of it")
+			s.add("snapshots", "snapshot of it")
+			r, err := s.pass(t)
+			if !errors.Is(err, replicator.ErrBroken) || !cmp.Equal(r.Broken, []string{bad}) {
+				t.Errorf("got %+v and %v", r, err)
+			}
+			if slices.Contains(s.target.Puts(), bad) || !slices.Contains(s.target.Puts(), good) {
+				t.Errorf("written: %v", s.target.Puts())
+			}
+			for _, key := range []string{nameOf("index", "index of it"), nameOf("snapshots", "snapshot of it")} {
+				if _, ok := s.target.Objects()[key]; ok {
+					t.Errorf("%s was written", key)
+				}
+			}
+			probes := 0
+			for _, c := range s.target.Calls() {
+				if c.Operation == storetest.Put && c.Key == ".drp-probe" {
+					probes++
+				}
+			}
+			if probes != 1 {
+				t.Errorf("%d probes, want one", probes)
+			}
+		})
 	}
-	if slices.Contains(s.target.Puts(), key) {
-		t.Error("the store was sent all of it")
-	}
-	s.holdsNo(t, "index", "snapshots")
+	t.Run("a bit flips on the way", func(t *testing.T) {
+		s := newShelf(t, 1)
+		key := s.add("data", strings.Repeat("pack", 1<<18))
+		var n atomic.Int32
+		s.source.Fault = func(c storetest.Call) *storetest.Fault {
+			if c.Operation == storetest.Get && c.Key == key && n.Add(1) == 1 {
+				return &storetest.Fault{Change: flipped}
+			}
+			return nil
+		}
+		if r, err := s.pass(t); err != nil || len(r.Broken) > 0 {
+			t.Errorf("got %+v and %v", r, err)
+		}
+		s.whole(t)
+	})
 }
 
 // TestPass_WrongServer: what answers is no store, or another one. Nothing is written.

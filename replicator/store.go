@@ -47,6 +47,7 @@ type Object struct {
 	ETag string // without quotes; the MD5 of the content on most stores, anything on others
 
 	Modified time.Time // by the store's clock
+	Checked  bool      // of a write: the store said that it found the hash that it was given
 }
 
 // Store is one bucket of an S3 store. It is safe for concurrent use.
@@ -54,6 +55,7 @@ type Store struct {
 	core   minio.Core
 	config StoreConfig
 	folder string // what all keys lie below: "" or "NAME/"
+	judge  *judge
 	idle   func() // closes idle connections
 }
 
@@ -95,7 +97,7 @@ func Open(c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", c.Endpoint, err)
 	}
-	return &Store{core: *core, config: c, idle: base.CloseIdleConnections}, nil
+	return &Store{core: *core, config: c, judge: &judge{}, idle: base.CloseIdleConnections}, nil
 }
 
 // Close gives idle connections back. A store can be used again after it.

@@ -41,11 +41,11 @@ func (b *bench) compare(c benchCase, costs map[string][]cost) {
 		}
 		b.say(v)
 	}
-	var stores []float64
-	for _, one := range costs["drp"] {
-		stores = append(stores, one.stores)
+	text := c.name + "-stores"
+	for _, p := range b.peers() {
+		text += fmt.Sprintf(" %s=%.2fs", p.name, verdict.Median(each(costs[p.name], func(c cost) float64 { return c.stores })))
 	}
-	b.say(verdict.Verdict{Text: fmt.Sprintf("%s-cost drp=%.2fs stores=%.2fs of processor time", c.name, verdict.Median(cpus(costs["drp"])), verdict.Median(stores))})
+	b.say(verdict.Verdict{Text: text + " of processor time"})
 }
 
 // compareRestic holds drp against restic copy: of many repositories it copies a sample, into repositories that were made

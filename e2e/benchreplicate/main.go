@@ -3,7 +3,7 @@
 // two versitygw on loopback, in memory. Rounds are interleaved: what else the machine does hits all of them. Each
 // line says its limit, and whether it holds.
 //
-// What limits drp here is not drp: see the line "cost". A destination spends three to four times the processor time of
+// What limits drp here is not drp: see the lines "stores". A destination spends three to four times the processor time of
 // the copier on each byte (MD5 for the ETag, SHA-256, checksums, writing). In a profile of the copier itself half of the
 // time is SHA-256 and half is moving bytes through the kernel.
 package main

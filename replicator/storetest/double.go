@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/md5" //nolint:gosec // S3's ETag
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
@@ -29,6 +30,8 @@ type Double struct {
 	PageSize int
 	// ETag gives an object's ETag. The MD5 of its content when nil.
 	ETag func(key string, content []byte) string
+	// Blind stores do not check hashes.
+	Blind bool
 	// Fault is asked before each request is served, on many goroutines at once. Nil, or a nil answer: no fault.
 	Fault func(Call) *Fault
 
@@ -284,7 +287,15 @@ func (d *Double) put(w http.ResponseWriter, r *http.Request, key string, fault F
 		return
 	}
 	sum := sha256.Sum256(content)
-	if r.Header.Get("X-Amz-Content-Sha256") != hex.EncodeToString(sum[:]) {
+	checksum := base64.StdEncoding.EncodeToString(sum[:])
+	switch announced, signed := r.Header.Get("X-Amz-Checksum-Sha256"), r.Header.Get("X-Amz-Content-Sha256"); {
+	case d.Blind:
+	case announced != "" && announced != checksum:
+		answerError(w, http.StatusBadRequest, "BadDigest")
+		return
+	case announced != "" && signed == "UNSIGNED-PAYLOAD":
+		w.Header().Set("X-Amz-Checksum-Sha256", checksum)
+	case signed != hex.EncodeToString(sum[:]):
 		answerError(w, http.StatusBadRequest, "XAmzContentSHA256Mismatch")
 		return
 	}
