@@ -65,21 +65,34 @@ type folder struct {
 	gate     chan struct{}
 	survey   Survey
 
+	group *errgroup.Group // of the passes under way
+	batch []candidate
+	span  int // objects from the first of the batch to its last, with those of others between
+
 	mu   sync.Mutex
 	each func(Outcome)
-	done map[string]bool
+	done map[string]bool // begun, or told of
 }
+
+// candidate is a repository of which the two listings differ.
+type candidate struct {
+	prefix  string
+	glimpse *glimpse
+}
+
+// mostWaiting is how many candidates wait for a closer look together.
+const mostWaiting = 1000
 
 // inOrder walks through both listings side by side.
 func (f *folder) inOrder(ctx context.Context) error {
-	here, stopHere := iter.Pull2(shelves(f.src.objects(ctx, ""), f.most, &f.survey.Strange))
+	here, stopHere := iter.Pull2(shelves(f.src.objects(ctx, "", ""), f.most, &f.survey.Strange))
 	defer stopHere()
 	var strange int // at the destination, which is nobody's question
-	there, stopThere := iter.Pull2(shelves(f.dst.objects(ctx, ""), f.most, &strange))
+	there, stopThere := iter.Pull2(shelves(f.dst.objects(ctx, "", ""), f.most, &strange))
 	defer stopThere()
 
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(f.options.Workers)
+	f.group = &errgroup.Group{}
+	f.group.SetLimit(f.options.Workers)
 	err := func() error {
 		s, err, more := here()
 		d, thereErr, moreThere := there()
@@ -98,40 +111,88 @@ func (f *folder) inOrder(ctx context.Context) error {
 					g.there = d.holding
 					d, thereErr, moreThere = there()
 				}
-				f.one(ctx, group, s, g)
+				if err := f.one(ctx, s, g); err != nil {
+					return err
+				}
 				s, err, more = here()
 			default:
-				return nil
+				return f.lookCloser(ctx)
 			}
 		}
 		return context.Cause(ctx)
 	}()
-	return errors.Join(err, group.Wait())
+	return errors.Join(err, f.group.Wait())
 }
 
-// one begins what a repository at the source needs.
-func (f *folder) one(ctx context.Context, group *errgroup.Group, s shelf, g *glimpse) {
-	f.done[s.prefix] = true
+// one decides what a repository at the source needs.
+func (f *folder) one(ctx context.Context, s shelf, g *glimpse) error {
 	f.survey.Strange += s.strange
-	if !s.isRepository() {
+	if len(f.batch) > 0 {
+		f.span += s.objects()
+	}
+	switch {
+	case !s.isRepository():
 		if err := s.headless(f.src); err != nil {
+			f.done[s.prefix] = true
 			f.tell(Outcome{Prefix: s.prefix, Err: err})
 		} else {
 			f.survey.Strange += s.objects()
 		}
-		return
+		return nil
+	case s.large:
+		f.begin(ctx, s.prefix, nil)
+		return nil
 	}
-	if s.large {
-		g = nil
-	} else {
-		g.here.markAll(&g.there)
-		if g.here.complete() && sameConfig(g.here.config, g.there.config) && g.here.whole() == nil {
-			f.tell(Outcome{Prefix: s.prefix, Unchanged: true})
-			return
+	g.here.markAll(&g.there)
+	if g.here.complete() && sameConfig(g.here.config, g.there.config) && g.here.whole() == nil {
+		f.done[s.prefix] = true
+		f.tell(Outcome{Prefix: s.prefix, Unchanged: true})
+		return nil
+	}
+	if len(f.batch) == 0 {
+		f.span = s.objects()
+	}
+	f.batch = append(f.batch, candidate{s.prefix, g})
+	if len(f.batch) == mostWaiting {
+		return f.lookCloser(ctx)
+	}
+	return nil
+}
+
+// lookCloser lists the candidates a second time, and begins their passes. Where they lie close together one listing goes
+// through all of them; else each pass makes its own.
+func (f *folder) lookCloser(ctx context.Context) error {
+	const page = 1000
+	batch := f.batch
+	f.batch = nil
+	if len(batch) > f.span/page {
+		rest, strange := batch, 0
+		for s, err := range shelves(f.src.objects(ctx, "", batch[0].prefix), f.most, &strange) {
+			if err != nil {
+				return err
+			}
+			for len(rest) > 0 && rest[0].prefix < s.prefix {
+				rest = rest[1:] // it has gone
+			}
+			if len(rest) == 0 {
+				break
+			}
+			if rest[0].prefix == s.prefix && !s.large {
+				rest[0].glimpse.again = &s.holding
+			}
 		}
 	}
-	group.Go(func() error {
-		f.pass(ctx, s.prefix, g)
+	for _, c := range batch {
+		f.begin(ctx, c.prefix, c.glimpse)
+	}
+	return nil
+}
+
+// begin waits for room and begins a pass.
+func (f *folder) begin(ctx context.Context, prefix string, g *glimpse) {
+	f.done[prefix] = true
+	f.group.Go(func() error {
+		f.pass(ctx, prefix, g)
 		return nil
 	})
 }
@@ -178,24 +239,19 @@ func (f *folder) anyOrder(ctx context.Context) error {
 			f.survey.OnlyThere++
 		}
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(f.options.Workers)
 	for prefix := range here {
 		if !f.done[prefix] {
-			group.Go(func() error {
-				f.pass(ctx, prefix, nil)
-				return nil
-			})
+			f.begin(ctx, prefix, nil)
 		}
 	}
-	return group.Wait()
+	return f.group.Wait()
 }
 
 // prefixes of all repositories, and how many objects are no part of any.
 func prefixes(ctx context.Context, s *Store) (found map[string]bool, strange int, err error) {
 	found = make(map[string]bool)
 	filled := make(map[string]bool)
-	for o, err := range s.objects(ctx, "") {
+	for o, err := range s.objects(ctx, "", "") {
 		if err != nil {
 			return nil, 0, err
 		}

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,6 +37,17 @@ func (s *shelf) also(prefixes ...string) {
 			}
 		}
 	}
+}
+
+// listsAgain reports whether a call is the second listing of everything.
+func (s *shelf) listsAgain(call storetest.Call) bool {
+	n := 0
+	for _, c := range s.source.Calls() {
+		if c == (storetest.Call{Operation: storetest.List, Page: 1}) {
+			n++
+		}
+	}
+	return call.Operation == storetest.List && call.Key == "" && n == 2
 }
 
 func TestFolder(t *testing.T) {
@@ -135,7 +146,7 @@ func TestFolder_Disordered(t *testing.T) {
 	t.Run("only when looked at closer", func(t *testing.T) {
 		s := newShelf(t, 3)
 		s.source.Fault = func(c storetest.Call) *storetest.Fault {
-			if c.Key != "shop/" {
+			if !s.listsAgain(c) {
 				return nil
 			}
 			return &storetest.Fault{Listing: func(a *storetest.ListingAnswer) { slices.Reverse(a.Contents) }}
@@ -153,9 +164,8 @@ func TestFolder_Disordered(t *testing.T) {
 // TestFolder_Meanwhile: the source changes between the listing of everything and the closer look.
 func TestFolder_Meanwhile(t *testing.T) {
 	between := func(s *shelf, change func()) {
-		var once atomic.Bool
 		s.source.Fault = func(c storetest.Call) *storetest.Fault {
-			if c.Operation == storetest.List && c.Key == "shop/" && once.CompareAndSwap(false, true) {
+			if s.listsAgain(c) {
 				change()
 			}
 			return nil
@@ -228,6 +238,41 @@ func TestFolder_OneFails(t *testing.T) {
 		t.Errorf("got %v and %v", outcomes, err)
 	}
 	s.holdsNo(t, "index", "snapshots")
+}
+
+// TestFolder_Requests: beside two requests for each object it takes three listings, however many repositories there are;
+// where one of many has changed, or there is a large one, that one is listed by itself.
+func TestFolder_Requests(t *testing.T) {
+	lists := func(d *storetest.Double) (prefixes []string) {
+		for _, c := range d.Calls() {
+			if c.Operation == storetest.List && c.Page == 1 {
+				prefixes = append(prefixes, c.Key)
+			}
+		}
+		return prefixes
+	}
+	s := newShelf(t, 3)
+	s.also("a/", "b/", "c/", "d/")
+	if outcomes, _, err := s.folder(t); err != nil || len(outcomes) != 5 {
+		t.Fatalf("got %v and %v", outcomes, err)
+	}
+	s.whole(t)
+	if here, there := lists(s.source), lists(s.target); !cmp.Equal(here, []string{"", ""}) || !cmp.Equal(there, []string{""}) {
+		t.Errorf("listed %q at the source and %q at the destination", here, there)
+	}
+	for n := range 1000 {
+		content := strconv.Itoa(n)
+		s.target.Store(s.add("data", content), []byte(content))
+	}
+	s.add("data", "one more")
+	before := len(lists(s.source))
+	if outcomes, _, err := s.folder(t); err != nil || outcomes["shop/"].Err != nil {
+		t.Fatalf("got %v and %v", outcomes, err)
+	}
+	s.whole(t)
+	if got, want := lists(s.source)[before:], []string{"", "shop/"}; !cmp.Equal(got, want) {
+		t.Errorf("listed %q, want %q", got, want)
+	}
 }
 
 // TestFolder_Large: of a repository with more objects than a walk holds, the pass makes its own listing.

@@ -50,7 +50,7 @@ func (p *pass) list(ctx context.Context) (*holding, error) {
 		return nil, fmt.Errorf("list %s/%s: %w", p.src, p.prefix, err)
 	}
 	p.skip(l)
-	for o, err := range p.dst.objects(ctx, p.prefix) {
+	for o, err := range p.dst.objects(ctx, p.prefix, "") {
 		if err != nil {
 			return nil, err
 		}
@@ -61,20 +61,23 @@ func (p *pass) list(ctx context.Context) (*holding, error) {
 	return l, nil
 }
 
-// second completes a glimpse by one listing: the snapshots are those of the glimpse, the packs those of now, and the
+// second completes a glimpse by one more listing: the snapshots are those of the glimpse, the packs those of now, and the
 // index is the same in both. It returns nil when that does not hold, or cannot be said.
 func (p *pass) second(ctx context.Context) (*holding, error) {
-	l := &holding{}
-	last := ""
-	for o, err := range p.src.objects(ctx, p.prefix) {
-		if err != nil {
-			return nil, err
+	l := p.glimpse.again
+	if l == nil {
+		l = &holding{}
+		last := ""
+		for o, err := range p.src.objects(ctx, p.prefix, "") {
+			if err != nil {
+				return nil, err
+			}
+			if o.Key < last {
+				return nil, nil // the index may have been listed ahead of the packs
+			}
+			last = o.Key
+			l.add(p.prefix, o)
 		}
-		if o.Key < last {
-			return nil, nil // the index may have been listed ahead of the packs
-		}
-		last = o.Key
-		l.add(p.prefix, o)
 	}
 	l.sort()
 	if !sameNames(p.glimpse.here.index, l.index) {
@@ -108,7 +111,7 @@ func (p *pass) skip(l *holding) {
 // listClass lists one class anew.
 func (p *pass) listClass(ctx context.Context, l *holding, c class) error {
 	*l.class(c) = nil
-	for o, err := range p.src.objects(ctx, p.prefix+string(c)+"/") {
+	for o, err := range p.src.objects(ctx, p.prefix+string(c)+"/", "") {
 		if err != nil {
 			return err
 		}

@@ -114,7 +114,10 @@ type pass struct {
 }
 
 // glimpse is what both sides were seen to hold just before the pass began.
-type glimpse struct{ here, there holding }
+type glimpse struct {
+	here, there holding
+	again       *holding // the source, listed after both; nil: not yet
+}
 
 func newPass(src, dst *Store, prefix string, o Options) *pass {
 	o.Workers = cmp.Or(o.Workers, 4)

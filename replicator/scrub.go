@@ -34,7 +34,7 @@ func Scrub(ctx context.Context, s *Store, prefix string, o Options) (Scrubbed, e
 
 func holdingOf(ctx context.Context, s *Store, prefix string) (*holding, error) {
 	h := &holding{}
-	for o, err := range s.objects(ctx, prefix) {
+	for o, err := range s.objects(ctx, prefix, "") {
 		if err != nil {
 			return nil, err
 		}

@@ -140,7 +140,7 @@ func (s *Store) EnsureBucket(ctx context.Context) error {
 // List returns every object whose key begins with prefix, or an error: never a part of them.
 func (s *Store) List(ctx context.Context, prefix string) ([]Object, error) {
 	var list []Object
-	for o, err := range s.objects(ctx, prefix) {
+	for o, err := range s.objects(ctx, prefix, "") {
 		if err != nil {
 			return nil, err
 		}
@@ -150,16 +150,20 @@ func (s *Store) List(ctx context.Context, prefix string) ([]Object, error) {
 }
 
 // objects are those whose key begins with prefix, as the store lists them: by name, on most. The last may be an error;
-// then they were not all.
-func (s *Store) objects(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+// then they were not all. With after not empty they begin behind that key.
+func (s *Store) objects(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		// ListObjectsIter ends silently when its context does, and would follow a store's tokens in a circle. As long as
 		// each name is greater than the one before, there is none.
 		var last string
 		var seen map[string]struct{}
 		first, owner := true, false
+		startAfter := ""
+		if after != "" {
+			startAfter = s.folder + after
+		}
 		for o := range s.core.ListObjectsIter(ctx, s.config.Bucket, minio.ListObjectsOptions{
-			Prefix: s.folder + prefix, Recursive: true, FetchOwner: &owner,
+			Prefix: s.folder + prefix, Recursive: true, FetchOwner: &owner, StartAfter: startAfter,
 		}) {
 			if o.Err != nil {
 				yield(Object{}, fmt.Errorf("list %s/%s: %w", s, prefix, o.Err))

@@ -232,6 +232,9 @@ func (d *Double) list(w http.ResponseWriter, r *http.Request, call Call, fault F
 	slices.Sort(names)
 	size := cmp.Or(d.PageSize, 1000)
 	begin := 0
+	if after := r.URL.Query().Get("start-after"); after != "" {
+		begin, _ = slices.BinarySearch(names, after+"\x00")
+	}
 	if _, last, ok := strings.Cut(r.URL.Query().Get("continuation-token"), " "); ok {
 		begin, _ = slices.BinarySearch(names, last+"\x00") // as stores do: what was written or removed before it is not seen
 	} else if call.Page > 1 {
