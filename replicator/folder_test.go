@@ -273,6 +273,20 @@ func TestFolder_Requests(t *testing.T) {
 	if got, want := lists(s.source)[before:], []string{"", "shop/"}; !cmp.Equal(got, want) {
 		t.Errorf("listed %q, want %q", got, want)
 	}
+	s.add("data", "two more")
+	before = len(lists(s.source))
+	s.source.Fault = func(c storetest.Call) *storetest.Fault {
+		if c.Key != "shop/" {
+			return nil
+		}
+		return &storetest.Fault{Listing: func(a *storetest.ListingAnswer) { slices.Reverse(a.Contents) }}
+	}
+	if outcomes, _, err := s.folder(t); err != nil || outcomes["shop/"].Err != nil {
+		t.Fatalf("got %v and %v", outcomes, err)
+	}
+	if got := lists(s.source)[before:]; !slices.Contains(got, "shop/index/") {
+		t.Errorf("listed %q: a listing that may show the index ahead of the packs was believed", got)
+	}
 }
 
 // TestFolder_Large: of a repository with more objects than a walk holds, the pass makes its own listing.
