@@ -137,8 +137,8 @@ func TestFolder_Disordered(t *testing.T) {
 	})
 	t.Run("one within another", func(t *testing.T) {
 		s := newShelf(t, 3)
-		s.also("shop/b/", "shop/z/")
-		if outcomes, _, err := s.folder(t); err != nil || len(outcomes) != 3 {
+		s.also("shop/b/", "shop/e/", "shop/z/") // shop/e/ lies between its packs and its index
+		if outcomes, _, err := s.folder(t); err != nil || len(outcomes) != 4 {
 			t.Errorf("got %v and %v", outcomes, err)
 		}
 		s.whole(t)
