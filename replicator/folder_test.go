@@ -87,6 +87,7 @@ func TestFolder(t *testing.T) {
 		s.source.Store("tool/config", []byte("another program's"))
 		s.source.Store(strings.Replace(nameOf("keys", "key"), "shop/", "begun/", 1), []byte("key"))
 		s.source.Store(strings.Replace(nameOf("data", "rest"), "shop/", "ruin/", 1), []byte("rest"))
+		s.source.Store(strings.Replace(nameOf("data", "trash"), "shop/", ".trash/shop/run/", 1), []byte("trash"))
 		s.target.Store("old/config", []byte("config"))
 		s.target.Store(strings.Replace(nameOf("keys", "key"), "shop/", "old/", 1), []byte("key"))
 		outcomes, survey, err := s.folder(t)
@@ -99,7 +100,7 @@ func TestFolder(t *testing.T) {
 		if o := outcomes["zoo/"]; o.Err != nil || o.Report.Objects != 1 {
 			t.Errorf("the changed one: %+v", o)
 		}
-		if want := (replicator.Survey{OnlyThere: 1, Strange: 3}); survey != want {
+		if want := (replicator.Survey{OnlyThere: 1, Strange: 4}); survey != want {
 			t.Errorf("got %+v, want %+v", survey, want)
 		}
 	})
