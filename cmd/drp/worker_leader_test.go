@@ -64,7 +64,7 @@ func empty(t *testing.T, path string, v reflect.Value, but ...string) {
 func TestWorkerLeader_losesNothing(t *testing.T) {
 	var r worker.Report
 	full(reflect.ValueOf(&r).Elem())
-	empty(t, "report", reflect.ValueOf(wireReport(r)), "report.Passes.To") // the leader's
+	empty(t, "report", reflect.ValueOf(wireReport(r)), "report.Passes.To", "report.Incarnation") // the leader's, and obedience's
 	if got := wireReport(worker.Report{Wait: time.Second}); got.Wait != time.Second {
 		t.Errorf("got %+v", got)
 	}

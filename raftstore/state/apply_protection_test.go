@@ -130,10 +130,10 @@ func TestVerificationRecord(t *testing.T) {
 	n.refused(ErrInvalid, "no verification", VerificationRecord, VerificationRecordData{Account: "guestbook", Site: "par2", Kind: "seen"})
 	n.refused(ErrNotFound, "no snapshot", VerificationRecord, VerificationRecordData{Account: "guestbook", Site: "par2", Kind: Proven, Snapshot: snapshotID("z")})
 
-	v := record(VerificationRecordData{Kind: Checked, Part: 1, Parts: 3})
+	record(VerificationRecordData{Kind: Checked, Part: 1, Parts: 3})
 	began := at()
 	record(VerificationRecordData{Kind: Checked, Part: 2, Parts: 3, Error: "broken pack"})
-	v = record(VerificationRecordData{Kind: Checked, Part: 3, Parts: 3}) // 2 was not good: the round is not over
+	v := record(VerificationRecordData{Kind: Checked, Part: 3, Parts: 3}) // 2 was not good: the round is not over
 	if !v.ReadSince.IsZero() || v.Part != 1 || !v.Checked.Equal(at()) || len(v.Errors) != 0 {
 		t.Errorf("got %+v", v)
 	}
@@ -142,7 +142,7 @@ func TestVerificationRecord(t *testing.T) {
 	if !v.ReadSince.Equal(began) || v.Part != 0 {
 		t.Errorf("got %+v, want all read since %s", v, began)
 	}
-	v = record(VerificationRecordData{Kind: Scrubbed, Error: "x"})
+	record(VerificationRecordData{Kind: Scrubbed, Error: "x"})
 	v = record(VerificationRecordData{Kind: Scrubbed, Error: "y"})
 	if diff := cmp.Diff(map[VerificationKind]Failure{Scrubbed: {"y", at(), 2}}, v.Errors); diff != "" {
 		t.Error(diff)
