@@ -73,7 +73,7 @@ func TestClient_OneOfThreeIsLeft(t *testing.T) {
 func TestClient_PatienceBoundsTheLeadersWait(t *testing.T) {
 	r := newRigWith(t, func(_ *rig, c *Config) { c.LeaderWait = time.Hour }, "par1-c")
 	r.elect("")
-	c := newTestClient(t, ClientConfig{Coordinators: r.urls(), Credentials: r.credentials(t, identity.Operator, "x"), Patience: 200 * time.Millisecond})
+	c := newTestClient(t, ClientConfig{Coordinators: r.urls(), Credentials: r.credentials(t, identity.Operator, "x"), Patience: 4 * time.Second}) // an hour would be noticed; a handshake of a busy machine is not
 	if _, err := c.Status(t.Context()); !errors.Is(err, ErrNoLeader) {
 		t.Errorf("got %v, want %v", err, ErrNoLeader)
 	}
