@@ -36,7 +36,7 @@ func innocent() []string {
 		"apply-inventory", "back-up", "start-run", "confirm-run", "cancel-run", "create-token", "revoke-token",
 		"list-members", "plan-removal", "verify-members", "join-member", "remove-member", "transfer", "snapshot-log", "acquainted",
 		"get-recovery", "resume", "export-now", "export-state", // the latter two record themselves before they answer
-		"get-root", "enrol", "renew", "create-enrolment", "get-ca", "request-issuer", "set-issuer", "list-certificates", "list-revocations", "revoke",
+		"get-root", "enrol", "renew", "create-enrolment", "get-ca", "request-issuer", "set-issuer", "list-certificates", "list-revocations", "revoke", "check-revocation",
 		"sync-agent", "sync-gateway", "sync-worker", "probe", "tell-contacts",
 	}
 }
