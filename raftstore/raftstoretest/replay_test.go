@@ -2,6 +2,7 @@ package raftstoretest
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -88,8 +89,10 @@ func writeLog(t *testing.T, path string, d *Disk) {
 	}
 	indexes, commands := d.Commands()
 	for i, data := range commands {
-		if _, err := fmt.Fprintf(f, "%d %s\n", indexes[i], data); err != nil {
-			t.Fatal(err)
+		for line := range bytes.SplitSeq(data, []byte("\n")) { // an entry may hold several
+			if _, err := fmt.Fprintf(f, "%d %s\n", indexes[i], line); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	if err := f.Close(); err != nil {
