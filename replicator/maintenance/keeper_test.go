@@ -61,7 +61,10 @@ func TestRun_Refuses(t *testing.T) {
 			s.double.Store("shop/locks/"+strings.Repeat("a", 64), []byte("lock"))
 			w.now = w.now.Add(-2 * time.Minute)
 		}, "its lock was renewed 29m0s ago"},
-		"all snapshots":               {func(_ *world, _ *worldSite, j *maintenance.Job) { j.Forget = j.Known }, "all 3 known snapshots"},
+		"all snapshots": {func(_ *world, _ *worldSite, j *maintenance.Job) { j.Forget = j.Known }, "all 3 known snapshots"},
+		"one that stays is not there": {func(_ *world, _ *worldSite, j *maintenance.Job) {
+			j.Known = append(slices.Clone(j.Known), strings.Repeat("e", 64))
+		}, "is to stay and is not there"},
 		"one that is not known":       {func(_ *world, _ *worldSite, j *maintenance.Job) { j.Known = j.Known[1:] }, "not among those known"},
 		"a name that leads elsewhere": {func(_ *world, _ *worldSite, j *maintenance.Job) { j.Account = "../shop" }, "no name of an account"},
 	} {
@@ -520,5 +523,11 @@ func TestHasRead(t *testing.T) {
 		if got := since(); !got.Equal(want) {
 			t.Errorf("%d: after part %d of %d all is read since %v, want %v", n, c.part, c.parts, got, want)
 		}
+	}
+	if err := s.keeper.Doubt(t.Context(), "shop"); err != nil {
+		t.Fatal(err)
+	}
+	if got := since(); !got.IsZero() {
+		t.Errorf("after a doubt all is read since %v, want never", got)
 	}
 }

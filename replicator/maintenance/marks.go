@@ -40,6 +40,12 @@ func (k *Keeper) readMark(ctx context.Context, account string) (ReadMark, error)
 	return m, err
 }
 
+// Doubt takes back what is known to be read: something of the copy was found to be bad. What is in the trash stays until
+// all of the copy was read once more, and was good.
+func (k *Keeper) Doubt(ctx context.Context, account string) error {
+	return k.putJSON(ctx, readMarkKey(account), ReadMark{})
+}
+
 // HasRead notes that a part of all data, as it was there at began, was read with the key and is good.
 func (k *Keeper) HasRead(ctx context.Context, account string, part, parts int, began time.Time) error {
 	old, err := k.readMark(ctx, account)

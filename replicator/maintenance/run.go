@@ -120,6 +120,12 @@ func (k *Keeper) choose(ctx context.Context, j Job, before *holding, result *Res
 	if len(wanted) == 0 {
 		return nil, nil, nil
 	}
+	// What is over was chosen by what the catalogue believes to remain.
+	for _, id := range j.Known {
+		if !here[id] && !slices.Contains(j.Forget, id) {
+			return nil, nil, fmt.Errorf("snapshot %.8s of %s is to stay and is not there: nothing is deleted", id, j.Account)
+		}
+	}
 	if len(wanted) >= held {
 		return nil, nil, fmt.Errorf("all %d known snapshots of %s are to be forgotten: nothing is deleted", held, j.Account)
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"drp/replicator/maintenance"
+	"drp/replicator/restic"
+	"drp/replicator/verify"
 )
 
 const (
@@ -176,7 +178,10 @@ func (u *upkeep) verifyEnded(j *upkeepJob[VerifyJob], work VerifyJob, err error,
 		ID: rand.Text(), Account: work.Account, Kind: work.Kind, Snapshot: work.Snapshot, Part: work.Part, Parts: work.Parts,
 		Error: sentence("verify the copy of account "+work.Account, err),
 	}
-	u.verified = append(u.verified, tell)
+	// Of one kind only the newest word counts. An older one that was not told yet could come after it.
+	u.verified = append(slices.DeleteFunc(u.verified, func(v Verified) bool {
+		return v.Account == tell.Account && v.Kind == tell.Kind
+	}), tell)
 	return tell, true
 }
 
@@ -244,6 +249,14 @@ func (w *Worker) verifyHere(ctx context.Context, job VerifyJob) error {
 	if err := w.Keeper.CheckConfig(ctx, job.Account); err != nil {
 		return err
 	}
+	err := w.look(ctx, job)
+	if errors.Is(err, verify.ErrDamaged) || errors.Is(err, restic.ErrFailed) {
+		err = errors.Join(err, w.Keeper.Doubt(ctx, job.Account)) // what it needs may lie in the trash
+	}
+	return err
+}
+
+func (w *Worker) look(ctx context.Context, job VerifyJob) error {
 	switch job.Kind {
 	case "scrubbed":
 		return w.Verifier.Scrub(ctx, job.Account)

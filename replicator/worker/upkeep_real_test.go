@@ -25,6 +25,19 @@ func keeping(t *testing.T, w *Worker) {
 
 // TestWorker_UpkeepReal: a snapshot is forgotten at the home, the replica follows with its next pass, and both copies are
 // verified: two workers, two stores, and nothing simulated but the leaders.
+// flip changes one bit in the middle of a file.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err == nil {
+		content[len(content)/2] ^= 1
+		err = os.WriteFile(path, content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestWorker_UpkeepReal(t *testing.T) {
 	const password = "correct horse"
 	par1, leader1, store1 := realWorker(t, "par1")
@@ -103,5 +116,25 @@ func TestWorker_UpkeepReal(t *testing.T) {
 	mark, err := par2.Store.List(t.Context(), ".marks/shop/read.json")
 	if err != nil || len(mark) != 1 {
 		t.Errorf("that all data was read is not noted: %v, %v", mark, err)
+	}
+
+	// A copy that is found to be bad keeps what is in the trash from being emptied.
+	packs, err := par2.Store.List(t.Context(), "shop/data/")
+	if err != nil || len(packs) == 0 {
+		t.Fatal(packs, err)
+	}
+	flip(t, store2.File("drp-par2", packs[0].Key))
+	if err := par2.verifyHere(t.Context(), VerifyJob{Account: "shop", Kind: "checked", Password: password, Part: 1, Parts: 1}); err == nil {
+		t.Error("a flipped bit was not found")
+	}
+	key, text := ".marks/shop/read.json", []byte(nil)
+	if list, err := par2.Store.List(t.Context(), key); err == nil && len(list) == 1 {
+		text, err = par2.Store.Get(t.Context(), key, list[0].Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.Contains(string(text), "since") || len(text) == 0 {
+		t.Errorf("it still counts as read: %s", text)
 	}
 }

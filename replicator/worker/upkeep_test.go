@@ -272,6 +272,25 @@ func TestUpkeep_Known(t *testing.T) {
 	}
 }
 
+// TestUpkeep_NewestWord: of two ends of one kind the leader hears the later one alone; it could take them in any order.
+func TestUpkeep_NewestWord(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	u, turns := newUpkeep(), &turns{}
+	for _, err := range []error{nil, errors.New("a pack is broken")} {
+		now = now.Add(2 * againMost)
+		u.want(Desired{Verify: []VerifyJob{{Account: "shop", Kind: "checked", Part: 1, Parts: 1}, {Account: "blog", Kind: "checked", Part: 1, Parts: 1}}})
+		for _, j := range u.dueVerify(now, 2, turns) {
+			u.verifyEnded(j, j.want, err, now)
+			turns.end(j.want.Account, reading)
+		}
+	}
+	var r Report
+	u.report(&r)
+	if len(r.Verified) != 2 || r.Verified[0].Error == "" || r.Verified[1].Error == "" {
+		t.Errorf("got %+v, want the later word about each account alone", r.Verified)
+	}
+}
+
 func TestWorker_MaintainElsewhere(t *testing.T) {
 	w := &Worker{Site: "par1", Keeper: &maintenance.Keeper{}}
 	if _, err := w.maintainHere(t.Context(), MaintainJob{Account: "shop", Home: par2}); err == nil {
