@@ -32,6 +32,27 @@ func propose(t *testing.T, s *Store, c state.Command) {
 	}
 }
 
+// proposeTogether puts commands into one entry of the log.
+func proposeTogether(t *testing.T, s *Store, commands ...state.Command) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), proposeTimeout)
+	defer cancel()
+	var together []*proposal
+	for _, c := range commands {
+		line, err := encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		together = append(together, &proposal{ctx: ctx, line: line, answer: make(chan answer, 1)})
+	}
+	s.send(together)
+	for _, p := range together {
+		if a := <-p.answer; a.err != nil || a.result.Err != nil {
+			t.Fatalf("propose together: %v, refused: %v", a.err, a.result.Err)
+		}
+	}
+}
+
 func clusterInit(id string) state.Command {
 	return state.NewCommand(state.ClusterInit, id, time.Now(), "coordinator/a", state.ClusterInitData{UUID: "7d1f", Incarnation: 1})
 }
@@ -136,6 +157,7 @@ func TestRecoverQuorum(t *testing.T) {
 	for i := range 5 {
 		propose(t, leader, token(fmt.Sprintf("t%d", i), fmt.Sprintf("t%d", i)))
 	}
+	proposeTogether(t, leader, token("first-of-two", "first"), token("second-of-two", "second"))
 	survivor := leader.cfg
 	if _, err := RecoverQuorum(survivor.Dir, recovery(peers[0], state.RecoveredQuorum, 2)); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "stop that first") {
 		t.Errorf("got %v while a coordinator runs from it, want %v", err, ErrInUse)
@@ -156,7 +178,7 @@ func TestRecoverQuorum(t *testing.T) {
 	closeStore(t, leader)
 
 	view, seen, err := Survey(survivor.Dir)
-	if err != nil || seen.Incarnation != 1 || !has(view, "t4") || view.Cluster().Held != nil {
+	if err != nil || seen.Incarnation != 1 || !has(view, "t4") || !has(view, "first-of-two") || !has(view, "second-of-two") || view.Cluster().Held != nil {
 		t.Fatalf("survey: got %+v, %v", seen, err)
 	}
 	self := Peer{survivor.Name, loopback(1)[0]}

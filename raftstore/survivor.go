@@ -1,8 +1,6 @@
 package raftstore
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -204,17 +202,16 @@ func (s *survivor) replay(logs raft.LogStore, index uint64) error {
 	if entry.Type != raft.LogCommand {
 		return nil
 	}
-	var c state.Command
-	d := json.NewDecoder(bytes.NewReader(entry.Data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
-		return fmt.Errorf("decode entry %d of its log: %w", index, err)
+	for c, err := range state.Commands(entry.Data) {
+		if err != nil {
+			return fmt.Errorf("decode entry %d of its log: %w", index, err)
+		}
+		if _, err := s.state.Apply(index, c); err != nil {
+			return err
+		}
+		s.report.Replayed++
+		s.report.Tail = append(s.report.Tail, Entry{Index: index, Term: entry.Term, Name: c.Name, ID: c.ID, At: c.At, By: c.By})
 	}
-	if _, err := s.state.Apply(index, c); err != nil {
-		return err
-	}
-	s.report.Replayed++
-	s.report.Tail = append(s.report.Tail, Entry{Index: index, Term: entry.Term, Name: c.Name, ID: c.ID, At: c.At, By: c.By})
 	if extra := len(s.report.Tail) - keptTail; extra > 0 {
 		s.report.Tail = s.report.Tail[extra:]
 	}

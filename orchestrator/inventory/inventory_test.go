@@ -316,7 +316,7 @@ func TestAllocate(t *testing.T) {
 	t.Run("no room", func(t *testing.T) {
 		doc := parse(t, strings.Replace(text, `"2001:db8:a::/119", "2001:db8:b::/48"`, `"2001:db8:a::/120"`, 1))
 		err := Allocate(doc, Known{})
-		want := "a.yaml:64:7: account static: the provider's prefixes have no free address; add a prefix to the provider"
+		want := "a.yaml:69:7: account static: the provider's prefixes have no free address; add a prefix to the provider"
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
