@@ -157,7 +157,7 @@ func TestRecoverQuorum(t *testing.T) {
 	for i := range 5 {
 		propose(t, leader, token(fmt.Sprintf("t%d", i), fmt.Sprintf("t%d", i)))
 	}
-	proposeTogether(t, leader, token("first-of-two", "first"), token("second-of-two", "second"))
+	proposeTogether(t, leader, token("first", "first"), token("second", "second"))
 	survivor := leader.cfg
 	if _, err := RecoverQuorum(survivor.Dir, recovery(peers[0], state.RecoveredQuorum, 2)); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "stop that first") {
 		t.Errorf("got %v while a coordinator runs from it, want %v", err, ErrInUse)
@@ -178,7 +178,7 @@ func TestRecoverQuorum(t *testing.T) {
 	closeStore(t, leader)
 
 	view, seen, err := Survey(survivor.Dir)
-	if err != nil || seen.Incarnation != 1 || !has(view, "t4") || !has(view, "first-of-two") || !has(view, "second-of-two") || view.Cluster().Held != nil {
+	if err != nil || seen.Incarnation != 1 || !has(view, "t4") || !has(view, "first") || !has(view, "second") || view.Cluster().Held != nil {
 		t.Fatalf("survey: got %+v, %v", seen, err)
 	}
 	self := Peer{survivor.Name, loopback(1)[0]}
@@ -203,7 +203,7 @@ func TestRecoverQuorum(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"t0", "t1", "t2", "t3", "t4"}
+	want := []string{"t0", "t1", "t2", "t3", "t4", "first", "second"}
 	if unsure {
 		want = append(want, "unsure")
 	}
