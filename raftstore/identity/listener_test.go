@@ -65,13 +65,14 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// A thousand who never end their handshake keep nobody out, and hold no more than their places.
-func TestListener_HalfOpen(t *testing.T) {
+// issuing is an authority, and what makes credentials of it.
+func issuing(t *testing.T) (a *Authority, credentials func(Role) *Credentials) {
+	t.Helper()
 	a, err := NewAuthority("cluster-a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	credentials := func(role Role) *Credentials {
+	return a, func(role Role) *Credentials {
 		chain, key, err := a.Issue(role, "x", nil, time.Hour)
 		if err != nil {
 			t.Fatal(err)
@@ -82,6 +83,11 @@ func TestListener_HalfOpen(t *testing.T) {
 		}
 		return c
 	}
+}
+
+// A thousand who never end their handshake keep nobody out, and hold no more than their places.
+func TestListener_HalfOpen(t *testing.T) {
+	_, credentials := issuing(t)
 	raw, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -140,21 +146,7 @@ func TestListener_HalfOpen(t *testing.T) {
 
 // Strangers that shake hands and then sit there hold no more than their places either, and take nobody's who has a name.
 func TestListener_Anonymous(t *testing.T) {
-	a, err := NewAuthority("cluster-a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	credentials := func(role Role) *Credentials {
-		chain, key, err := a.Issue(role, "x", nil, time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := New(chain, key, a.CertificatePEM())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
+	a, credentials := issuing(t)
 	raw, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

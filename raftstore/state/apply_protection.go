@@ -6,7 +6,7 @@ import (
 )
 
 func applySnapshotsForget(c *change, d SnapshotsForgetData) (bool, error) {
-	if err := c.presentHome(d.Account, d.Home); err != nil {
+	if _, err := c.repositoryAt(d.Account, d.Home); err != nil {
 		return false, err
 	}
 	known := map[SnapshotID]*Snapshot{}
@@ -37,18 +37,6 @@ func applySnapshotsForget(c *change, d SnapshotsForgetData) (bool, error) {
 	}
 	c.putSnapshots(d.Account, next...)
 	return len(marked) > 0, nil
-}
-
-func (c *change) presentHome(account AccountName, home Home) error {
-	repo := repositoryTable.get(c.Txn, string(account))
-	if repo == nil {
-		return refuse(ErrNotFound, "account %s has no repository", account)
-	}
-	if repo.Home != home {
-		return refuse(ErrConflict, "the repository of account %s has its home at site %s (epoch %d), and not at %s (epoch %d)",
-			account, repo.Home.Site, repo.Home.Epoch, home.Site, home.Epoch)
-	}
-	return nil
 }
 
 // checkNewestStay refuses to take from a site that is to hold the account the newest snapshot that it has, or the newest that
@@ -122,7 +110,7 @@ func (c *change) checkUnread(account AccountName, marked map[SnapshotID]*Snapsho
 }
 
 func applyMaintenanceRecord(c *change, d MaintenanceRecordData) (bool, error) {
-	if err := c.presentHome(d.Account, d.Home); err != nil {
+	if _, err := c.repositoryAt(d.Account, d.Home); err != nil {
 		return false, err
 	}
 	old := maintenanceTable.get(c.Txn, string(d.Account))

@@ -27,13 +27,9 @@ func applyRepositoryCreate(c *change, d RepositoryCreateData) (bool, error) {
 }
 
 func applyRepositoryReady(c *change, d RepositoryReadyData) (bool, error) {
-	old := repositoryTable.get(c.Txn, string(d.Account))
-	if old == nil {
-		return false, refuse(ErrNotFound, "account %s has no repository", d.Account)
-	}
-	if old.Home != d.Home {
-		return false, refuse(ErrConflict, "the repository of account %s has its home at site %s (epoch %d), and not at %s (epoch %d)",
-			d.Account, old.Home.Site, old.Home.Epoch, d.Home.Site, d.Home.Epoch)
+	old, err := c.repositoryAt(d.Account, d.Home)
+	if err != nil {
+		return false, err
 	}
 	if !old.InitialisedAt.IsZero() {
 		return false, nil

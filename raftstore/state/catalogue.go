@@ -93,9 +93,6 @@ func newerFirst(a, b *Snapshot) int {
 
 // snapshots of the catalogue, newest first.
 func (c *catalogue) snapshots() []*Snapshot {
-	if c == nil {
-		return nil
-	}
 	list, err := c.unpack()
 	if err != nil {
 		panic("state: " + err.Error()) // it was made here, or unpacked when it was read

@@ -70,6 +70,19 @@ func (c *change) account(n AccountName) (*Account, error) {
 	return nil, refuse(ErrNotFound, "there is no account %q", n)
 }
 
+// repositoryAt is the account's repository, which has to have its home there.
+func (c *change) repositoryAt(account AccountName, home Home) (*Repository, error) {
+	repo := repositoryTable.get(c.Txn, string(account))
+	if repo == nil {
+		return nil, refuse(ErrNotFound, "account %s has no repository", account)
+	}
+	if repo.Home != home {
+		return nil, refuse(ErrConflict, "the repository of account %s has its home at site %s (epoch %d), and not at %s (epoch %d)",
+			account, repo.Home.Site, repo.Home.Epoch, home.Site, home.Epoch)
+	}
+	return repo, nil
+}
+
 // restorePoint checks that an account's restore reads a snapshot of its own, at a site that holds it.
 func (c *change) restorePoint(account AccountName, p *RestorePoint) error {
 	s := snapshotOf(c.Txn, account, p.Snapshot)
