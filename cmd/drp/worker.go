@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drp/orchestrator/export"
 	"drp/replicator"
 	"drp/replicator/restic"
 	"drp/replicator/worker"
@@ -64,5 +65,6 @@ func runWorker(ctx context.Context, path string) error {
 	}
 	log.Info("worker is ready", "name", c.Name, "site", c.Site)
 	go keepRenewed(ctx, credentials, client.Renew, log)
+	go keepExportsThin(ctx, &export.Thinner{Shelf: storeShelf{store}, Vouch: export.SignedBy(credentials)}, log)
 	return w.Run(ctx)
 }

@@ -47,22 +47,27 @@ func (s *search) read(ctx context.Context, name string) *entry {
 	if e := s.known[name]; e != nil {
 		return e
 	}
-	e := &entry{name: name}
+	e := readEntry(ctx, s.from, s.vouch, name)
 	s.known[name] = e
-	e.err = func() error {
-		data, err := s.from.Get(ctx, name+Clear)
-		if err != nil {
-			return err
-		}
-		if e.manifest, err = ReadManifest(data); err != nil {
-			return err
-		}
-		if got := e.manifest.Name(); got != name {
-			return fmt.Errorf("read manifest: %w: it belongs to %s", ErrDamaged, got)
-		}
-		e.signer, err = s.vouch(e.manifest)
-		return err
-	}()
+	return e
+}
+
+// readEntry reads the manifest of an export, and asks who vouches for it.
+func readEntry(ctx context.Context, from interface {
+	Get(ctx context.Context, name string) ([]byte, error)
+}, vouch Vouch, name string) *entry {
+	e := &entry{name: name}
+	data, err := from.Get(ctx, name+Clear)
+	if err == nil {
+		e.manifest, err = ReadManifest(data)
+	}
+	if got := e.manifest.Name(); err == nil && got != name {
+		err = fmt.Errorf("read manifest: %w: it belongs to %s", ErrDamaged, got)
+	}
+	if err == nil {
+		e.signer, err = vouch(e.manifest)
+	}
+	e.err = err
 	return e
 }
 
