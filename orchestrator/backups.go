@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -21,7 +22,7 @@ const (
 func dueBackups(n now) []action {
 	var actions []action
 	slots := n.backupSlots()
-	for _, w := range slots.choose(n.waitingBackups(slots.busy)) {
+	for _, w := range slots.choose(n.waitingBackups(slots.busy), n.hasStored) {
 		actions = append(actions, propose{state.TaskCreate, state.TaskCreateData{Task: newBackup(w.assignment, w.due, n.at, "")}})
 	}
 	return actions
@@ -34,11 +35,14 @@ type waitingBackup struct {
 	site       state.SiteName // where its server is
 	due        time.Time
 	first      bool    // nothing of the account is stored yet
-	overdue    float64 // how long ago its newest snapshot was begun, in objectives
+	urgency    float64 // how long ago its newest snapshot was begun, in objectives, by the weight of its tier
 }
 
-// waitingBackups are those that could begin now, most urgent first: the highest tier, then who is most overdue for its
-// objective, then by name.
+// tierWeight is how much more a tier counts than the next one. With tiers strictly one after the other, the lowest would never
+// be backed up where there is too little room for all.
+const tierWeight = 4
+
+// waitingBackups are those that could begin now, most urgent first, then by name.
 func (n now) waitingBackups(busy map[state.AccountName]bool) []waitingBackup {
 	policies := map[state.PolicyName]*state.Policy{}
 	schedules := map[state.PolicyName]*schedule.Moment{}
@@ -67,12 +71,12 @@ func (n now) waitingBackups(busy map[state.AccountName]bool) []waitingBackup {
 		if pauses.of(account.Name, a.Server, w.site) != nil {
 			continue
 		}
-		w.first, w.overdue = n.overdue(policies[account.Policy], a, status)
+		w.first, w.urgency = n.overdue(policies[account.Policy], a, status)
+		w.urgency *= math.Pow(tierWeight, float64(-account.Tier.Rank()))
 		waiting = append(waiting, w)
 	}
 	slices.SortFunc(waiting, func(a, b waitingBackup) int {
-		return cmp.Or(cmp.Compare(a.account.Tier.Rank(), b.account.Tier.Rank()), cmp.Compare(b.overdue, a.overdue),
-			cmp.Compare(a.account.Name, b.account.Name))
+		return cmp.Or(cmp.Compare(b.urgency, a.urgency), cmp.Compare(a.account.Name, b.account.Name))
 	})
 	return waiting
 }
@@ -207,8 +211,10 @@ func (s *slots) take(first bool) {
 func (s *slots) room(first bool) bool { return s.taken < s.most && (!first || s.first < s.most/2) }
 
 // choose says which of those that wait may begin. First backups last long and come in thousands, when accounts are moved
-// here or a site is new: while others wait they get half of the places and no more, and what is left over beyond that.
-func (b backupSlots) choose(waiting []waitingBackup) []waitingBackup {
+// here or a site is new: while others wait they get half of the places and no more. Beyond that they get what is left
+// over, but the last place of a server only when none of its accounts will want it soon: one that is stored would be late
+// by the hours that a first one takes.
+func (b backupSlots) choose(waiting []waitingBackup, hasStored func(state.ServerName) bool) []waitingBackup {
 	var chosen, later []waitingBackup
 	begin := func(w waitingBackup) {
 		b.servers[w.assignment.Server].take(w.first)
@@ -223,12 +229,34 @@ func (b backupSlots) choose(waiting []waitingBackup) []waitingBackup {
 			later = append(later, w)
 		}
 	}
+	stored := map[state.ServerName]bool{}
 	for _, w := range later {
-		if b.servers[w.assignment.Server].room(false) && b.sites[w.site].room(false) {
-			begin(w)
+		name := w.assignment.Server
+		server, site := b.servers[name], b.sites[w.site]
+		if !server.room(false) || !site.room(false) {
+			continue
 		}
+		if server.taken == server.most-1 && server.first > 0 {
+			wanted, known := stored[name]
+			if !known {
+				wanted = hasStored(name)
+				stored[name] = wanted
+			}
+			if wanted {
+				continue
+			}
+		}
+		begin(w)
 	}
 	return chosen
+}
+
+// hasStored reports whether a server runs an account whose last backup was good, and which will so be due again.
+func (n now) hasStored(server state.ServerName) bool {
+	return slices.ContainsFunc(n.view.AssignmentsOn(server), func(a *state.Assignment) bool {
+		status := n.view.BackupStatus(a.Account)
+		return status != nil && status.Snapshot != ""
+	})
 }
 
 // slowBackup says of a backup that takes much longer than the last one did, or half of the account's objective.

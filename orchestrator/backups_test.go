@@ -158,7 +158,32 @@ func TestDueBackups_order(t *testing.T) {
 		order = append(order, begun...)
 		p.backup(begun[0])
 	}
-	sameNames(t, "order", order, accountName(3), accountName(4), accountName(1), accountName(2), accountName(0))
+	// The silver one is twice over its objective; the gold one of the lax policy has most of it left.
+	sameNames(t, "order", order, accountName(3), accountName(4), accountName(2), accountName(1), accountName(0))
+}
+
+// Where gold accounts alone want more than there is room for, the others are late, and have their turn all the same.
+func TestDueBackups_noTierStarves(t *testing.T) {
+	p := many(t, 1, 40, func(i int) state.Tier { return []state.Tier{state.Gold, state.Gold, state.Gold, state.Bronze}[i%4] })
+	p.apply(state.InventoryApply, state.InventoryData{
+		Servers:  []state.Server{serverWith(p, serverName(0), 1)},
+		Policies: []state.Policy{{Name: "hourly", Schedule: "*/10 * * * *", Replicas: []state.SiteName{"par2"}, RPO: 10 * time.Minute}},
+	})
+	for i := range 40 {
+		p.stored(accountName(i))
+	}
+	made := map[state.Tier]int{}
+	for range 1600 { // one a minute, and 40 wait for it
+		p.pass(time.Minute, serverName(0))
+		for _, name := range p.begin() {
+			p.backup(name)
+			made[p.view().Account(name).Tier]++
+		}
+	}
+	perGold, perBronze := float64(made[state.Gold])/30, float64(made[state.Bronze])/10
+	if perBronze == 0 || perGold < 2*perBronze {
+		t.Errorf("%.1f backups of each gold account, %.1f of each bronze one: want some of these, and more of those", perGold, perBronze)
+	}
 }
 
 func accountWith(p *platform, name state.AccountName, policy state.PolicyName) state.Account {
@@ -179,9 +204,9 @@ func TestDueBackups_firstOnesTakeHalfWhileOthersWait(t *testing.T) {
 	for i := range 10 {
 		p.stored(accountName(i))
 	}
-	p.pass(30*time.Second, serverName(0))
-	if begun := p.begin(); len(begun) != 4 {
-		t.Fatalf("%v begin, want all four places for first ones: nobody else waits", begun)
+	p.pass(time.Second, serverName(0))
+	if begun := p.begin(); len(begun) != 3 {
+		t.Fatalf("%v begin, want three first ones: nobody else waits, and the last place is left to those that will", begun)
 	}
 	for _, task := range p.view().Tasks() {
 		p.backup(task.Account)
@@ -292,5 +317,14 @@ func BenchmarkDueBackups(b *testing.B) {
 				b.ReportMetric(float64(len(p.now().waitingBackups(nil))), "due")
 			})
 		}
+	}
+}
+
+// A server on which nothing is stored yet lends all of its places to first ones.
+func TestDueBackups_firstOnesTakeAllOfANewServer(t *testing.T) {
+	p := many(t, 1, 10, gold)
+	p.apply(state.InventoryApply, state.InventoryData{Servers: []state.Server{serverWith(p, serverName(0), 4)}})
+	if begun := p.begin(); len(begun) != 4 {
+		t.Errorf("%v begin, want four", begun)
 	}
 }
