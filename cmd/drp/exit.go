@@ -22,6 +22,7 @@ const (
 	codeUnreachable = 4 // no coordinator answers or leads, or nobody knows what became of the request
 	codeRun         = 5 // a run failed, in whole or in part
 	codeUnprotected = 6 // drp protection: not all accounts are
+	codeUnfit       = 7 // drp store check: the store lacks something that drp needs
 	codeInterrupted = 130
 )
 
@@ -48,6 +49,7 @@ func exitCode(err error) int {
 	var usage usageError
 	var run *runError
 	var unprotected *unprotectedError
+	var unfit *unfitError
 	var interrupted *interruptError
 	switch {
 	case err == nil:
@@ -56,6 +58,8 @@ func exitCode(err error) int {
 		return codeRun
 	case errors.As(err, &unprotected):
 		return codeUnprotected
+	case errors.As(err, &unfit):
+		return codeUnfit
 	case errors.As(err, &usage):
 		return codeUsage
 	case errors.As(err, &interrupted):

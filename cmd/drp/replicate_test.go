@@ -51,11 +51,17 @@ func (s *twoStores) replicate(t *testing.T, args ...string) (out string, code in
 
 func replicateWith(t *testing.T, args ...string) (out string, code int) {
 	t.Helper()
+	return runDRP(t, append([]string{"replicate"}, args...)...)
+}
+
+// runDRP runs a command in this process.
+func runDRP(t *testing.T, args ...string) (out string, code int) {
+	t.Helper()
 	var stdout bytes.Buffer
 	root := newRootCommand()
 	root.SetOut(&stdout)
 	root.SetErr(&stdout)
-	root.SetArgs(append([]string{"replicate"}, args...))
+	root.SetArgs(args)
 	err := root.ExecuteContext(t.Context())
 	if err != nil {
 		stdout.WriteString("error: " + err.Error())
@@ -133,7 +139,7 @@ func TestReplicate_Refuses(t *testing.T) {
 		want string
 	}{
 		"nothing named":      {nil, codeUsage, "give --from"},
-		"no s3":              {[]string{"--from", "bucket", "--to", "s3://bucket"}, codeUsage, "--from \"bucket\": want s3://BUCKET"},
+		"no s3":              {[]string{"--from", "bucket", "--to", "s3://bucket"}, codeUsage, "--from bucket: want s3://BUCKET"},
 		"dots":               {[]string{"--from", "s3://bucket/../x", "--to", "s3://bucket"}, codeUsage, `no ".."`},
 		"onto itself":        {append(same, both...), codeUsage, "the same place"},
 		"into itself":        {append(same, "--from", "s3://bucket/a", "--to", "s3://bucket/a/copy"), codeUsage, "lies within"},

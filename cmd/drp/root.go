@@ -16,7 +16,8 @@ Commands ask a coordinator: over its local socket, or over the network with a ce
 Any coordinator will do; when one does not answer the next one is asked.
 
 Exit codes: 0 done, 1 failed, 2 wrong input, 3 refused, 4 no coordinator answers or leads, 5 a run failed,
-in whole or in part, 6 not all accounts are protected (drp protection), 130 interrupted (a run that was followed goes on).`
+in whole or in part, 6 not all accounts are protected (drp protection), 7 a store lacks what drp needs (drp store
+check), 130 interrupted (a run that was followed goes on).`
 
 // execute runs one command and returns its exit code. The first SIGINT or SIGTERM ends its context, a second one the process.
 func execute(ctx context.Context, args []string) int {
@@ -50,7 +51,7 @@ func newRootCommand() *cobra.Command {
 		newApplyCommand(c), newGetCommand(c), newStatusCommand(c), newProtectionCommand(c), newVerifyCommand(c), newBackupCommand(c), newSnapshotsCommand(c),
 		newFailoverCommand(c), newRunbookCommand(c), newRunCommand(c), newTokenCommand(c), newRaftCommand(c), newAuditCommand(c), newVersionCommand(c),
 		newCACommand(c), newOperatorCommand(c),
-		newExportCommand(c), newRecoverCommand(c), newReplicateCommand(c),
+		newExportCommand(c), newRecoverCommand(c), newReplicateCommand(c), newStoreCommand(c),
 	)
 	root.AddCommand(daemonCommands(c)...)
 	return root

@@ -14,7 +14,7 @@ import (
 
 // storeFlags name a bucket on the command line: a site's, or one of two sides.
 type storeFlags struct {
-	side                                string // "from", "to"; empty: the only one
+	side                                string // "from", "to"; empty: the only one, of which the environment speaks as STORE
 	name, endpoint, region, credentials string
 }
 
@@ -28,16 +28,29 @@ func (s *storeFlags) addFlags(f *pflag.FlagSet, what string) {
 		return
 	}
 	f.StringVar(&s.name, s.side, "", what+": s3://BUCKET[/PREFIX]")
+	s.addPlaceFlags(f)
+}
+
+// addPlaceFlags are those that the environment can stand in for. The bucket's name is given elsewhere.
+func (s *storeFlags) addPlaceFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.endpoint, s.flag("endpoint"), "", "`URL` of that store ($"+s.variable("ENDPOINT")+", $AWS_ENDPOINT_URL)")
 	f.StringVar(&s.region, s.flag("region"), "", "its region ($"+s.variable("REGION")+", $AWS_REGION; us-east-1)")
 	f.StringVar(&s.credentials, s.flag("credentials"), "", "`FILE` with its access_key and secret_key ($"+s.variable("CREDENTIALS")+
 		"; or the keys in $"+s.variable("ACCESS_KEY")+" and $"+s.variable("SECRET_KEY")+", or $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY)")
 }
 
-func (s *storeFlags) flag(name string) string { return s.side + "-" + name }
+func (s *storeFlags) flag(name string) string { return strings.TrimPrefix(s.side+"-"+name, "-") }
 
 func (s *storeFlags) variable(name string) string {
-	return "DRP_" + strings.ToUpper(s.side) + "_" + name
+	return "DRP_" + strings.ToUpper(cmp.Or(s.side, "store")) + "_" + name
+}
+
+// given is the store as it was typed.
+func (s *storeFlags) given() string {
+	if s.side == "" {
+		return s.name
+	}
+	return "--" + s.side + " " + s.name
 }
 
 // open a bucket by its flags alone, without a gateway: there may be nobody left who would let us in.
@@ -58,7 +71,7 @@ func (s *storeFlags) open() (*replicator.Store, error) {
 func (s *storeFlags) config() (config replicator.StoreConfig, folder string, err error) {
 	bucket, folder, err := parseStore(s.name)
 	if err != nil {
-		return config, "", usageError{fmt.Errorf("--%s %q: %w", s.side, s.name, err)}
+		return config, "", usageError{fmt.Errorf("%s: %w", s.given(), err)}
 	}
 	config = replicator.StoreConfig{
 		Endpoint: cmp.Or(s.endpoint, os.Getenv(s.variable("ENDPOINT")), os.Getenv("AWS_ENDPOINT_URL")),
@@ -66,12 +79,12 @@ func (s *storeFlags) config() (config replicator.StoreConfig, folder string, err
 		Bucket:   bucket,
 	}
 	if config.Endpoint == "" {
-		return config, "", usageError{fmt.Errorf("--%s %s: at which store? Give --%s https://HOST:PORT, or $%s",
-			s.side, s.name, s.flag("endpoint"), s.variable("ENDPOINT"))}
+		return config, "", usageError{fmt.Errorf("%s: at which store? Give --%s https://HOST:PORT, or $%s",
+			s.given(), s.flag("endpoint"), s.variable("ENDPOINT"))}
 	}
 	keys, err := s.keys()
 	if err != nil {
-		return config, "", usageError{fmt.Errorf("--%s %s: %w", s.side, s.name, err)}
+		return config, "", usageError{fmt.Errorf("%s: %w", s.given(), err)}
 	}
 	config.AccessKey, config.SecretKey = keys.AccessKey, keys.SecretKey
 	return config, folder, nil

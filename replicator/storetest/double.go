@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Double is an S3 store with one bucket in this process. It checks no signatures. Each request can be answered with a
@@ -32,6 +33,10 @@ type Double struct {
 	ETag func(key string, content []byte) string
 	// Blind stores do not check hashes.
 	Blind bool
+	// Clock is what answers and objects are dated with. Nil: answers by the machine's, objects all by one moment.
+	Clock func() time.Time
+	// Lock: the bucket has object lock. Of each object only the newest version is kept.
+	Lock bool
 	// Fault is asked before each request is served, on many goroutines at once. Nil, or a nil answer: no fault.
 	Fault func(Call) *Fault
 
@@ -39,6 +44,8 @@ type Double struct {
 	objects map[string][]byte
 	calls   []Call
 	puts    []string
+	dated   map[string]time.Time // when objects were written
+	kept    map[string]retained
 }
 
 // Operation is what a request asks for.
@@ -96,12 +103,18 @@ type ListedObject struct {
 // NewDouble serves an empty store until the test ends.
 func NewDouble(tb testing.TB) *Double {
 	tb.Helper()
-	d := &Double{Bucket: "bucket", objects: make(map[string][]byte)}
-	server := httptest.NewServer(d)
+	d := &Double{Bucket: "bucket", objects: make(map[string][]byte), dated: make(map[string]time.Time), kept: make(map[string]retained)}
+	d.Endpoint = Serve(tb, d)
+	return d
+}
+
+// Serve serves what answers like a store, until the test ends.
+func Serve(tb testing.TB, store http.Handler) (endpoint string) {
+	tb.Helper()
+	server := httptest.NewServer(store)
 	tb.Cleanup(server.Close)
 	tb.Cleanup(server.CloseClientConnections)
-	d.Endpoint = server.URL
-	return d
+	return server.URL
 }
 
 // Store sets an object behind the client's back.
@@ -141,10 +154,20 @@ func (d *Double) Calls() []Call {
 
 func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if d.Clock != nil {
+		w.Header().Set("Date", d.Clock().UTC().Format(http.TimeFormat))
+	}
 	call, ok := callOf(r, key)
 	switch {
 	case bucket != d.Bucket:
 		answerError(w, http.StatusNotFound, "NoSuchBucket")
+		return
+	case key == "" && r.Method == http.MethodHead:
+		return // the bucket is there
+	case !d.Lock && key == "" && r.URL.Query().Has("object-lock"):
+		answerError(w, http.StatusNotFound, "ObjectLockConfigurationNotFoundError")
+		return
+	case d.Lock && d.serveLock(w, r, key):
 		return
 	case !ok:
 		answerError(w, http.StatusNotImplemented, "NotImplemented")
@@ -187,7 +210,7 @@ func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.Forget(key)
 		w.WriteHeader(http.StatusNoContent)
 	case Get, Head:
-		d.get(w, key, fault)
+		d.get(w, r, key, fault)
 	}
 }
 
@@ -247,7 +270,7 @@ func (d *Double) list(w http.ResponseWriter, r *http.Request, call Call, fault F
 	}
 	for _, k := range names[begin:end] {
 		answer.Contents = append(answer.Contents, ListedObject{
-			Key: url.QueryEscape(k), LastModified: "2026-01-02T03:04:05.000Z", ETag: d.etag(k, d.objects[k]),
+			Key: url.QueryEscape(k), LastModified: d.modified(k).Format("2006-01-02T15:04:05.000Z"), ETag: d.etag(k, d.objects[k]),
 			Size: len(d.objects[k]), StorageClass: "STANDARD",
 		})
 	}
@@ -265,17 +288,47 @@ func (d *Double) list(w http.ResponseWriter, r *http.Request, call Call, fault F
 	send(w, append([]byte(xml.Header), page...), fault)
 }
 
-func (d *Double) get(w http.ResponseWriter, key string, fault Fault) {
+// modified is when an object was written. d.mu is held.
+func (d *Double) modified(key string) time.Time {
+	if at := d.dated[key]; !at.IsZero() {
+		return at.UTC()
+	}
+	return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+}
+
+func (d *Double) get(w http.ResponseWriter, r *http.Request, key string, fault Fault) {
 	d.mu.Lock()
 	content, ok := d.objects[key]
+	modified := d.modified(key)
 	d.mu.Unlock()
 	if !ok {
 		answerError(w, http.StatusNotFound, "NoSuchKey")
 		return
 	}
 	w.Header().Set("ETag", d.etag(key, content))
-	w.Header().Set("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
+	w.Header().Set("Last-Modified", modified.Format(http.TimeFormat))
+	if asked := r.Header.Get("Range"); asked != "" {
+		first, last, ok := part(asked, len(content))
+		if !ok {
+			answerError(w, http.StatusRequestedRangeNotSatisfiable, "InvalidRange")
+			return
+		}
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, len(content)))
+		sendPart(w, http.StatusPartialContent, content[first:last+1], fault)
+		return
+	}
 	send(w, content, fault)
+}
+
+// part reads bytes=FIRST-[LAST].
+func part(asked string, size int) (first, last int, ok bool) {
+	from, to, _ := strings.Cut(strings.TrimPrefix(asked, "bytes="), "-")
+	first, err := strconv.Atoi(from)
+	last = size - 1
+	if to != "" && err == nil {
+		last, err = strconv.Atoi(to)
+	}
+	return first, min(last, size-1), err == nil && first < size && first <= last
 }
 
 // put checks the hash as a good store does. fault.Change makes it a bad one, which keeps something else.
@@ -302,11 +355,27 @@ func (d *Double) put(w http.ResponseWriter, r *http.Request, key string, fault F
 		answerError(w, http.StatusBadRequest, "XAmzContentSHA256Mismatch")
 		return
 	}
+	md5Sum := md5.Sum(content) //nolint:gosec // S3's
+	if want := r.Header.Get("Content-Md5"); want != "" && !d.Blind && want != base64.StdEncoding.EncodeToString(md5Sum[:]) {
+		answerError(w, http.StatusBadRequest, "BadDigest")
+		return
+	}
 	if fault.Change != nil {
 		content = fault.Change(content)
 	}
 	d.mu.Lock()
+	if _, there := d.objects[key]; there && r.Header.Get("If-None-Match") == "*" {
+		d.mu.Unlock()
+		answerError(w, http.StatusPreconditionFailed, "PreconditionFailed")
+		return
+	}
 	d.objects[key] = content
+	if d.Clock != nil {
+		d.dated[key] = d.Clock()
+	}
+	if d.Lock {
+		d.retain(w, r, key)
+	}
 	d.puts = append(d.puts, key)
 	d.mu.Unlock()
 	w.Header().Set("ETag", d.etag(key, content))
@@ -342,10 +411,15 @@ func (d *Double) etag(key string, content []byte) string {
 }
 
 func send(w http.ResponseWriter, content []byte, fault Fault) {
+	sendPart(w, http.StatusOK, content, fault)
+}
+
+func sendPart(w http.ResponseWriter, status int, content []byte, fault Fault) {
 	if fault.Change != nil {
 		content = fault.Change(slices.Clone(content))
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+	w.WriteHeader(status)
 	if fault.Truncate {
 		_, _ = w.Write(content[:len(content)/2]) // the connection is cut in a moment
 		if f, ok := w.(http.Flusher); ok {

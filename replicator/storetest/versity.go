@@ -96,7 +96,12 @@ func (s *Server) Restart() {
 }
 
 // Bucket creates a bucket that Admin may write and Reader may read.
-func (s *Server) Bucket(name string) {
+func (s *Server) Bucket(name string) { s.tb.Helper(); s.bucket(name, false) }
+
+// LockedBucket is a Bucket with object lock.
+func (s *Server) LockedBucket(name string) { s.tb.Helper(); s.bucket(name, true) }
+
+func (s *Server) bucket(name string, locked bool) {
 	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -106,7 +111,7 @@ func (s *Server) Bucket(name string) {
 	if err != nil {
 		s.tb.Fatal(err)
 	}
-	if err := client.MakeBucket(ctx, name, minio.MakeBucketOptions{Region: s.Region}); err != nil {
+	if err := client.MakeBucket(ctx, name, minio.MakeBucketOptions{Region: s.Region, ObjectLocking: locked}); err != nil {
 		s.tb.Fatalf("create bucket %s: %v", name, err)
 	}
 	policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":[%q]},`+
