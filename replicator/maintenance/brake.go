@@ -30,7 +30,12 @@ func (k *Keeper) mayGo(ctx context.Context, account string, held int) (int, erro
 		var o Outcome
 		if found, err := k.getJSON(ctx, r.mark(), &o); err != nil {
 			return 0, err
-		} else if found && k.now().Sub(o.At) < k.grace() {
+		} else if !found {
+			continue
+		}
+		if over, err := k.pastGrace(ctx, r, &o); err != nil {
+			return 0, err
+		} else if !over {
 			most = max(most, o.Held)
 		}
 	}

@@ -9,7 +9,7 @@
 // into its own trash what they name and the home does not hold: provided that it holds no snapshot that the home lacks.
 //
 // The trash is emptied (Tend) after the site's grace, and not before all data was read with the key once after the
-// deletion.
+// deletion. The grace is over when the worker's clock and the store's both say so; a lock is dead likewise.
 //
 // What lies where, in the site's bucket:
 //
@@ -18,5 +18,6 @@
 //	.trash/ACCOUNT/RUN/locks/NAME        a lock that the run's restic has set
 //	.tombstones/ACCOUNT/EPOCH-RUN-SUM.json  a list, named by its SHA-256
 //	.marks/ACCOUNT/config.json           the config as it was first seen
+//	.marks/.clock                        written to hear the store's time
 //	.marks/ACCOUNT/read.json             how far all data was read, by the checks of this site
 package maintenance

@@ -78,6 +78,9 @@ func (k *Keeper) Follow(ctx context.Context, home *replicator.Store, account str
 			return result, fmt.Errorf("repository of %s at %s: %w; nothing is deleted", account, store, err)
 		}
 	}
+	if err := k.quiet(ctx, here); err != nil {
+		return result, fmt.Errorf("repository of %s at %s: %w; nothing is deleted", account, k.Store, err)
+	}
 	over := make(map[string]bool)
 	for _, l := range lists {
 		for _, name := range l.Names {
@@ -166,6 +169,9 @@ func (k *Keeper) follow(ctx context.Context, r *run, o *Outcome, here, there *ho
 	if err := after.whole(); err != nil {
 		return fmt.Errorf("after following the home's tombstones: %w", err)
 	}
+	if err := k.quiet(ctx, after); err != nil { // who came meanwhile may need what was moved
+		return err
+	}
 	for name := range there.objects {
 		if here.has(name) && !after.has(name) {
 			return fmt.Errorf("%s is at the home and is no longer here", name)
@@ -175,9 +181,5 @@ func (k *Keeper) follow(ctx context.Context, r *run, o *Outcome, here, there *ho
 		o.Bytes += here.objects[name].Size
 	}
 	o.Deleted = k.now().UTC()
-	o.At = o.Deleted
-	if err := k.putJSON(ctx, r.mark(), o); err != nil {
-		return fmt.Errorf("mark run %s as complete: %w: %w", r.name, errUnknown, err)
-	}
-	return nil
+	return k.mark(ctx, r, o)
 }

@@ -104,10 +104,8 @@ const staleLock = 30 * time.Minute
 // unlock removes locks whose owners are dead. The leader says that nothing runs for this account, by giving the job; a
 // younger lock says otherwise, and is believed.
 func (k *Keeper) unlock(ctx context.Context, h *holding) error {
-	for _, l := range h.locks {
-		if age := k.now().Sub(l.Modified); age < staleLock {
-			return fmt.Errorf("something works on the repository: its lock was renewed %s ago", age.Round(time.Second))
-		}
+	if err := k.quiet(ctx, h); err != nil {
+		return err
 	}
 	for _, l := range h.locks {
 		if err := k.Store.Discard(ctx, l.Key); err != nil {

@@ -28,7 +28,7 @@ func lone(t *testing.T) (*world, *worldSite, maintenance.Job) {
 	w.begin(3) // so that packs of the first one are over with it
 	w.backup(0)
 	w.backup(0)
-	w.now = time.Date(2026, 1, 2, 3, 35, 5, 0, time.UTC) // the double's objects are from half an hour before
+	w.pass(time.Hour)
 	return w, w.sites[0], maintenance.Job{Account: "shop", Epoch: 1, Forget: w.order[:1], Known: w.order}
 }
 
@@ -59,7 +59,7 @@ func TestRun_Refuses(t *testing.T) {
 		}, "list "},
 		"a live lock": {func(w *world, s *worldSite, _ *maintenance.Job) {
 			s.double.Store("shop/locks/"+strings.Repeat("a", 64), []byte("lock"))
-			w.now = w.now.Add(-2 * time.Minute)
+			w.pass(29 * time.Minute)
 		}, "its lock was renewed 29m0s ago"},
 		"all snapshots": {func(_ *world, _ *worldSite, j *maintenance.Job) { j.Forget = j.Known }, "all 3 known snapshots"},
 		"one that stays is not there": {func(_ *world, _ *worldSite, j *maintenance.Job) {
@@ -102,9 +102,10 @@ func (w *world) drop(s *worldSite, class string) {
 }
 
 func TestRun_StaleLock(t *testing.T) {
-	_, s, job := lone(t)
+	w, s, job := lone(t)
 	lock := "shop/locks/" + strings.Repeat("a", 64)
 	s.double.Store(lock, []byte("lock"))
+	w.pass(31 * time.Minute)
 	if _, err := s.keeper.Run(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +264,7 @@ func TestRun_Brake(t *testing.T) {
 	if result, err = s.keeper.Run(t.Context(), job); !errors.As(err, &braked) || count() != 5 {
 		t.Errorf("after a backup: got %v, left %d: want the brake, and 5 left", err, count())
 	}
-	w.now = w.now.Add(31 * time.Hour) // the grace of these sites is 30
+	w.pass(31 * time.Hour) // the grace of these sites is 30
 	if result, err = s.keeper.Run(t.Context(), job); !errors.As(err, &braked) || count() != 3 {
 		t.Errorf("after the grace: got %v, left %d, want 3", err, count())
 	}
@@ -410,7 +411,7 @@ func TestFollow_Order(t *testing.T) {
 	name, content := w.tool.file(modelFile{})
 	home.double.Store("shop/keys/"+name, content)
 	home.double.Forget(old)
-	list := maintenance.List{Account: "shop", Epoch: 1, Run: "1-20260101T000000-abcdefghij", At: w.now, Names: []string{strings.TrimPrefix(old, "shop/")}}
+	list := maintenance.List{Account: "shop", Epoch: 1, Run: "1-20260101T000000-abcdefghij", At: w.now(), Names: []string{strings.TrimPrefix(old, "shop/")}}
 	body, err := json.Marshal(list)
 	if err != nil {
 		t.Fatal(err)
@@ -453,7 +454,8 @@ func TestFollow_Order(t *testing.T) {
 	if err := replica.keeper.Tend(t.Context(), "shop"); err != nil || !trashed() {
 		t.Errorf("the removed key is gone before another one was seen to work (%v)", err)
 	}
-	if err := replica.keeper.HasRead(t.Context(), "shop", 1, 1, w.now.Add(time.Minute)); err != nil {
+	w.pass(time.Minute)
+	if err := replica.keeper.HasRead(t.Context(), "shop", 1, 1, w.now()); err != nil {
 		t.Fatal(err)
 	}
 	if err := replica.keeper.Tend(t.Context(), "shop"); err != nil || trashed() {
@@ -478,9 +480,9 @@ func TestCondense(t *testing.T) {
 	}
 	want := map[string]bool{"snapshots/" + w.order[0]: true}
 	for n := range 49 {
-		want[put(n, w.now.Add(-time.Hour))] = true
+		want[put(n, w.now().Add(-time.Hour))] = true
 	}
-	put(49, w.now.Add(-500*24*time.Hour))
+	put(49, w.now().Add(-500*24*time.Hour))
 	if _, err := s.keeper.Run(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package maintenance
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -34,10 +35,19 @@ func (m ReadMark) next(part, parts int, began time.Time) ReadMark {
 
 func readMarkKey(account string) string { return markRoot + account + "/read.json" }
 
-func (k *Keeper) readMark(ctx context.Context, account string) (ReadMark, error) {
+// readMark is what is known to be read by now. What was read at a time that has yet to come was dated by a clock that was
+// wrong: it is forgotten for good, or it would count from that time on for what was deleted meanwhile.
+func (k *Keeper) readMark(ctx context.Context, account string, now time.Time) (ReadMark, error) {
 	var m ReadMark
-	_, err := k.getJSON(ctx, readMarkKey(account), &m)
-	return m, err
+	if _, err := k.getJSON(ctx, readMarkKey(account), &m); err != nil {
+		return m, err
+	}
+	if !m.Since.After(now) && !m.Began.After(now) {
+		return m, nil
+	}
+	k.log(account).Warn("what is known to be read bears a time that has yet to come, so a clock was wrong: all of it is to be read again",
+		"since", m.Since, "began", m.Began)
+	return ReadMark{}, k.Doubt(ctx, account)
 }
 
 // Doubt takes back what is known to be read: something of the copy was found to be bad. What is in the trash stays until
@@ -48,9 +58,14 @@ func (k *Keeper) Doubt(ctx context.Context, account string) error {
 
 // HasRead notes that a part of all data, as it was there at began, was read with the key and is good.
 func (k *Keeper) HasRead(ctx context.Context, account string, part, parts int, began time.Time) error {
-	old, err := k.readMark(ctx, account)
+	now := k.now()
+	old, err := k.readMark(ctx, account, now)
 	if err != nil {
 		return err
+	}
+	began = now.Add(-now.Sub(began)) // on the clock as it is now, if it has stepped meanwhile
+	if began.After(now) {
+		return fmt.Errorf("note that data of %s was read: that began at %s, which has yet to come: is this machine's clock right?", account, began.UTC().Format(time.DateTime))
 	}
 	next := old.next(part, parts, began.UTC())
 	if next == old {

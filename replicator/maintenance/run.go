@@ -258,11 +258,23 @@ func (k *Keeper) agrees(before, after *holding, gone map[string]int64, may map[s
 // errUnknown: the run's mark may have been written or not. Tend finds out.
 var errUnknown = errors.New("it is not known whether the store took it")
 
-// complete marks a run. From then on it stands; before, it is undone.
-func (k *Keeper) complete(ctx context.Context, r *run, o Outcome) error {
+// mark says that a run is complete.
+func (k *Keeper) mark(ctx context.Context, r *run, o *Outcome) error {
+	// Nothing may be known to have been read after this deletion that was read before it.
+	if _, err := k.readMark(ctx, o.Account, o.Deleted); err != nil {
+		return err
+	}
 	o.At = k.now().UTC()
 	if err := k.putJSON(ctx, r.mark(), o); err != nil {
 		return fmt.Errorf("mark run %s as complete: %w: %w", r.name, errUnknown, err)
+	}
+	return nil
+}
+
+// complete marks a run. From then on it stands; before, it is undone.
+func (k *Keeper) complete(ctx context.Context, r *run, o Outcome) error {
+	if err := k.mark(ctx, r, &o); err != nil {
+		return err
 	}
 	if err := k.HasRead(ctx, o.Account, 1, 1, o.Deleted); err != nil {
 		k.log(o.Account).Warn("cannot note that all data was read; the trash stays until the next time", "error", err)

@@ -1,6 +1,7 @@
 package maintenance
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -22,10 +23,16 @@ type Outcome struct {
 	From    string    `json:"from,omitempty"` // the home whose lists were followed; empty: a run of the home itself
 	Deleted time.Time `json:"deleted"`        // everything was in the trash by then
 	At      time.Time `json:"at"`             // and what remains was found to be good
+	// Again is what counts in place of both, where they were found to be in the future.
+	Again time.Time `json:"again,omitzero"`
 	Held    int       `json:"held"`           // snapshots before, for the brake
 	Names   []string  `json:"names"`          // below the repository
 	Bytes   int64     `json:"bytes"`
 }
+
+// deleted is since when nothing of it was there to be read, and from is when its grace began.
+func (o *Outcome) deleted() time.Time { return cmp.Or(o.Again, o.Deleted) }
+func (o *Outcome) from() time.Time    { return cmp.Or(o.Again, o.At) }
 
 // run is a part of an account's trash: what one run has moved.
 type run struct {
@@ -33,6 +40,7 @@ type run struct {
 	objects       map[string]int64 // sizes by name below the repository
 	locks         []string         // names that its restic has set
 	complete      bool             // its mark is there
+	marked        time.Time        // since when, by the store's clock
 }
 
 func (r *run) folder() string { return trashRoot + r.account + "/" + r.name + "/" }
@@ -68,7 +76,7 @@ func runsAt(ctx context.Context, s *replicator.Store, account string) ([]*run, e
 		case ok:
 			r.locks = append(r.locks, lock)
 		case rest == completeName:
-			r.complete = true
+			r.complete, r.marked = true, o.Modified
 		default:
 			r.objects[rest] = o.Size
 		}
@@ -149,7 +157,7 @@ func (k *Keeper) Tend(ctx context.Context, account string) error {
 	if err != nil || len(runs) == 0 {
 		return err
 	}
-	marks, err := k.readMark(ctx, account)
+	marks, err := k.readMark(ctx, account, k.now())
 	if err != nil {
 		return err
 	}
@@ -170,13 +178,21 @@ func (k *Keeper) Tend(ctx context.Context, account string) error {
 		if err := k.publish(ctx, o); err != nil {
 			return err
 		}
-		if marks.Since.Before(o.Deleted) {
+		if now := k.now(); o.from().After(now) || o.deleted().After(now) {
+			if err := k.again(ctx, r, &o); err != nil {
+				return err
+			}
+			continue
+		}
+		if marks.Since.Before(o.deleted()) {
 			continue
 		}
 		if err := k.dropKeys(ctx, r); err != nil {
 			return err
 		}
-		if k.now().Sub(o.At) < k.grace() {
+		if over, err := k.pastGrace(ctx, r, &o); err != nil {
+			return err
+		} else if !over {
 			continue
 		}
 		if err := k.empty(ctx, r); err != nil {

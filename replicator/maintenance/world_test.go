@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,13 +25,17 @@ var (
 	worldSeed = flag.Uint64("seed", 0, "of the first sequence of TestWorld; 0: a new one")
 )
 
-const worldAccount = "shop"
+const (
+	worldAccount = "shop"
+	worldGrace   = 30 * time.Hour
+)
 
 // world is three sites, the leader's catalogue, and what may go wrong.
 type world struct {
 	t      *testing.T
+	seed   uint64
 	random *rand.Rand
-	now    time.Time
+	clock  atomic.Int64 // the true time
 	tool   *model
 	sites  []*worldSite
 
@@ -59,6 +64,10 @@ type worldSite struct {
 	double *storetest.Double
 	store  *replicator.Store
 	keeper *maintenance.Keeper
+
+	// By how much the clocks of its worker and its store are wrong.
+	workerOff, storeOff atomic.Int64
+	marked              map[string]time.Time // when each run in its trash was complete, in truth
 
 	mu   sync.Mutex
 	left int // requests until the site dies; negative: it lives
@@ -105,7 +114,11 @@ func newWorldSites(t *testing.T, w *world) []*worldSite {
 			t.Fatal(err)
 		}
 		t.Cleanup(s.store.Close)
-		s.keeper = &maintenance.Keeper{Site: s.name, Store: s.store, Now: func() time.Time { return w.now }, Scratch: t.TempDir(), Grace: 30 * time.Hour}
+		s.keeper = &maintenance.Keeper{
+			Site: s.name, Store: s.store, Scratch: t.TempDir(), Grace: worldGrace,
+			Now: func() time.Time { return w.now().Add(time.Duration(s.workerOff.Load())) },
+		}
+		s.double.Clock = func() time.Time { return w.now().Add(time.Duration(s.storeOff.Load())) }
 		sites = append(sites, s)
 	}
 	return sites
@@ -147,8 +160,8 @@ func TestWorld(t *testing.T) {
 }
 
 func (w *world) begin(seed uint64) {
-	w.random = rand.New(rand.NewPCG(seed, 1))
-	w.now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	w.random, w.seed = rand.New(rand.NewPCG(seed, 1)), seed
+	w.set(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	w.tool = &model{random: rand.New(rand.NewPCG(seed, 2))}
 	w.home, w.epoch, w.blobs = 0, 1, 0
 	w.catalogue, w.order, w.stale, w.past = make(map[string]*entry), nil, nil, nil
@@ -157,6 +170,9 @@ func (w *world) begin(seed uint64) {
 			s.double.Forget(key)
 		}
 		s.keeper.Tool = w.tool
+		s.workerOff.Store(0)
+		s.storeOff.Store(0)
+		s.marked = make(map[string]time.Time)
 	}
 	w.sites[0].double.Store("shop/config", []byte("config"))
 	name, key := w.tool.file(modelFile{})
@@ -170,7 +186,7 @@ func (w *world) did(format string, args ...any) {
 
 func (w *world) step() {
 	other := (w.home + 1 + w.random.IntN(2)) % 3
-	switch w.random.IntN(20) {
+	switch w.random.IntN(22) {
 	case 0, 1, 2:
 		w.backup(w.home)
 	case 3, 4, 5, 6:
@@ -192,12 +208,18 @@ func (w *world) step() {
 	case 15:
 		w.copy(other, 3-w.home-other) // past the home
 	case 16, 17:
-		w.now = w.now.Add(time.Duration(1+w.random.IntN(100)) * time.Hour)
+		w.pass(time.Duration(1+w.random.IntN(100)) * time.Hour)
 	case 18, 19:
 		w.tend(w.random.IntN(3))
+	case 20, 21:
+		w.setClock(w.random.IntN(3))
 	}
-	w.now = w.now.Add(time.Minute)
+	w.pass(time.Minute)
 }
+
+func (w *world) now() time.Time       { return time.Unix(0, w.clock.Load()).UTC() }
+func (w *world) set(t time.Time)      { w.clock.Store(t.UnixNano()) }
+func (w *world) pass(d time.Duration) { w.clock.Add(int64(d)) }
 
 // maybeDying runs f, in half of the cases in a process that dies in the middle of it.
 func (w *world) maybeDying(s *worldSite, f func(ctx context.Context)) {
@@ -367,11 +389,46 @@ func (w *world) failover(to int) {
 	w.did("failover to %s, epoch %d", w.sites[to].name, w.epoch)
 }
 
+// setClock makes one of a site's clocks wrong, or right: in each sequence it is always the same one of the two.
+func (w *world) setClock(site int) {
+	s, which := w.sites[site], "worker"
+	off := &s.workerOff
+	if (w.seed>>site)&1 == 1 {
+		off, which = &s.storeOff, "store"
+	}
+	day := 24 * time.Hour
+	by := []time.Duration{0, 0, 2 * time.Hour, 10 * day, 400 * day, -time.Hour, -10 * day}[w.random.IntN(7)]
+	off.Store(int64(by))
+	w.did("clock of the %s of %s is wrong by %s", which, s.name, by)
+}
+
+// early tells the runs that have left a site's trash before their time.
+func (w *world) early(s *worldSite) {
+	there := make(map[string]bool)
+	for key := range s.double.Objects() {
+		if run, ok := strings.CutSuffix(strings.TrimPrefix(key, ".trash/shop/"), "/complete.json"); ok {
+			there[run] = true
+			if s.marked[run].IsZero() {
+				s.marked[run] = w.now().Add(-time.Minute) // it was made in the last step
+			}
+		}
+	}
+	for run, at := range s.marked {
+		if there[run] {
+			continue
+		}
+		delete(s.marked, run)
+		if age := w.now().Sub(at); age < worldGrace {
+			w.t.Errorf("%s: run %s left the trash after %s", s.name, run, age)
+		}
+	}
+}
+
 // tend is what a site does now and then; with the key it has looked at everything before.
 func (w *world) tend(site int) {
 	s := w.sites[site]
 	if len(w.files(s, "snapshots")) > 0 && w.random.IntN(2) == 0 {
-		if err := s.keeper.HasRead(context.Background(), worldAccount, 1, 1, w.now); err != nil {
+		if err := s.keeper.HasRead(context.Background(), worldAccount, 1, 1, s.keeper.Now()); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -404,6 +461,7 @@ func (w *world) look() {
 		if after := w.trash(s); after < before {
 			w.did("tended %s: %d objects less in the trash", s.name, before-after)
 		}
+		w.early(s)
 		packs, snapshots := w.files(s, "data"), w.files(s, "snapshots")
 		there := make(map[string]bool)
 		for _, f := range w.files(s, "index") {

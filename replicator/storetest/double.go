@@ -121,7 +121,7 @@ func Serve(tb testing.TB, store http.Handler) (endpoint string) {
 func (d *Double) Store(key string, content []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.objects[key] = slices.Clone(content)
+	d.set(key, slices.Clone(content))
 }
 
 // Forget removes an object behind the client's back.
@@ -288,6 +288,15 @@ func (d *Double) list(w http.ResponseWriter, r *http.Request, call Call, fault F
 	send(w, append([]byte(xml.Header), page...), fault)
 }
 
+// set writes an object, and dates it. d.mu is held.
+func (d *Double) set(key string, content []byte) {
+	d.objects[key] = content
+	delete(d.dated, key)
+	if d.Clock != nil {
+		d.dated[key] = d.Clock()
+	}
+}
+
 // modified is when an object was written. d.mu is held.
 func (d *Double) modified(key string) time.Time {
 	if at := d.dated[key]; !at.IsZero() {
@@ -370,10 +379,7 @@ func (d *Double) put(w http.ResponseWriter, r *http.Request, key string, fault F
 		answerError(w, http.StatusPreconditionFailed, "PreconditionFailed")
 		return
 	}
-	d.objects[key] = content
-	if d.Clock != nil {
-		d.dated[key] = d.Clock()
-	}
+	d.set(key, content)
 	if d.Lock {
 		d.retain(w, r, key)
 	}
@@ -391,16 +397,17 @@ func (d *Double) copy(w http.ResponseWriter, from, to string, fault Fault) {
 		content = fault.Change(slices.Clone(content))
 	}
 	if ok {
-		d.objects[to] = content
+		d.set(to, content)
 		d.puts = append(d.puts, to)
 	}
+	modified := d.modified(to)
 	d.mu.Unlock()
 	if !ok {
 		answerError(w, http.StatusNotFound, "NoSuchKey")
 		return
 	}
-	fmt.Fprintf(w, `<CopyObjectResult><ETag>%s</ETag><LastModified>2026-01-02T03:04:05.000Z</LastModified></CopyObjectResult>`,
-		html.EscapeString(d.etag(to, content)))
+	fmt.Fprintf(w, `<CopyObjectResult><ETag>%s</ETag><LastModified>%s</LastModified></CopyObjectResult>`,
+		html.EscapeString(d.etag(to, content)), modified.Format("2006-01-02T15:04:05.000Z"))
 }
 
 func (d *Double) etag(key string, content []byte) string {
