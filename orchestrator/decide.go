@@ -43,6 +43,7 @@ type propose struct {
 type reported struct {
 	propose
 	id string
+	at time.Time // of the look that it is from: what the report says of times is meant from there
 }
 
 // createRepository seals a new password and commits it.
@@ -180,12 +181,12 @@ func reportedUpkeep(n now) []action {
 		})
 		actions = append(actions, reported{propose{state.MaintenanceRecord, state.MaintenanceRecordData{
 			Account: m.Account, Home: m.Home, Forgotten: m.Forgotten[:min(len(m.Forgotten), passSnapshots)], Objects: m.Objects, Bytes: m.Bytes,
-			Unknown: unknown[:min(len(unknown), mostUnknown)], Error: state.Shorten(m.Error)}}, key.command(state.MaintenanceRecord)})
+			Unknown: unknown[:min(len(unknown), mostUnknown)], Error: state.Shorten(m.Error)}}, key.command(state.MaintenanceRecord), n.at})
 	}
 	for key, v := range n.seen.verified {
 		actions = append(actions, reported{propose{state.VerificationRecord, state.VerificationRecordData{
 			Account: v.Account, Site: key.site, Kind: v.Kind, Snapshot: v.Snapshot, Part: v.Part, Parts: v.Parts,
-			Error: state.Shorten(v.Error)}}, key.command(state.VerificationRecord)})
+			Error: state.Shorten(v.Error), BeganAgo: v.BeganAgo + max(0, n.at.Sub(v.at))}}, key.command(state.VerificationRecord), n.at})
 	}
 	return actions
 }

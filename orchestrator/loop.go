@@ -116,7 +116,7 @@ func (t *term) carryOut(ctx context.Context, n now, actions []action) {
 			})
 		case reported:
 			group.Go(func() error {
-				if _, err := t.reportAs(ctx, a.id, a.name, a.payload); err != nil {
+				if _, err := t.reportAs(ctx, a.id, a.at, a.name, a.payload); err != nil {
 					unsure.Store(true)
 				}
 				return nil
@@ -138,12 +138,12 @@ func (t *term) carryOut(ctx context.Context, n now, actions []action) {
 
 // report proposes for the loop itself: a refusal means that the state moved on, and the next look will see it.
 func (o *Orchestrator) report(ctx context.Context, name state.Name, payload any) (refused bool, err error) {
-	return o.reportAs(ctx, uuid.NewString(), name, payload)
+	return o.reportAs(ctx, uuid.NewString(), o.config.Clock(), name, payload)
 }
 
 // reportAs does so under an id: what was proposed under it before is not done again.
-func (o *Orchestrator) reportAs(ctx context.Context, id string, name state.Name, payload any) (refused bool, err error) {
-	result, err := o.config.Store.Propose(ctx, state.NewCommand(name, id, o.config.Clock(), o.system(), payload))
+func (o *Orchestrator) reportAs(ctx context.Context, id string, at time.Time, name state.Name, payload any) (refused bool, err error) {
+	result, err := o.config.Store.Propose(ctx, state.NewCommand(name, id, at, o.system(), payload))
 	switch {
 	case err != nil && ctx.Err() == nil:
 		o.log.Warn("proposal failed", "command", name, "error", err)

@@ -32,7 +32,7 @@ type observed struct {
 	ready    map[wire.Initialised]bool
 	// By what the workers call them.
 	maintained map[reportKey]wire.Maintained
-	verified   map[reportKey]wire.Verified
+	verified   map[reportKey]heardVerified
 	probes     map[probeKey]wire.ProbeResult
 	changed    chan struct{} // closed at the next report that differs
 }
@@ -47,6 +47,12 @@ type probeKey struct {
 type reportKey struct {
 	site state.SiteName
 	id   string
+}
+
+// heardVerified is a worker's word, and when it came.
+type heardVerified struct {
+	wire.Verified
+	at time.Time
 }
 
 // command is the id of the command that the report becomes. It has one form whatever a worker writes.
@@ -74,7 +80,7 @@ func (o *observed) reset() {
 	o.passes = map[string]wire.PassReport{}
 	o.ready = map[wire.Initialised]bool{}
 	o.maintained = map[reportKey]wire.Maintained{}
-	o.verified = map[reportKey]wire.Verified{}
+	o.verified = map[reportKey]heardVerified{}
 	o.probes = map[probeKey]wire.ProbeResult{}
 }
 
@@ -123,7 +129,7 @@ func (o *observed) worker(r wire.WorkerReport, now time.Time) {
 		o.maintained[reportKey{r.Site, m.ID}] = m
 	}
 	for _, v := range r.Verified {
-		o.verified[reportKey{r.Site, v.ID}] = v
+		o.verified[reportKey{r.Site, v.ID}] = heardVerified{v, now}
 	}
 	if len(r.Passes)+len(r.Ready)+len(r.Maintained)+len(r.Verified) > 0 {
 		o.wake()
@@ -172,7 +178,7 @@ type glance struct {
 	ready    map[wire.Initialised]bool
 	// By what the workers call them.
 	maintained map[reportKey]wire.Maintained
-	verified   map[reportKey]wire.Verified
+	verified   map[reportKey]heardVerified
 	probes     map[probeKey]wire.ProbeResult
 }
 

@@ -332,6 +332,33 @@ func TestChores_firstOnesAreSpread(t *testing.T) {
 	}
 }
 
+// A report waits for as long as nothing can be committed, and then for its place among others: a claim is dated at the
+// beginning of the look that it rests on all the same.
+func TestReportedUpkeep_BeganAgo(t *testing.T) {
+	p := keeping(t, state.Policy{}, 1, 4)
+	p.pass(day, serverName(0))
+	began := p.at.Add(-3 * time.Hour)
+	for site, skew := range map[state.SiteName]time.Duration{"par1": 0, "par2": 2 * time.Hour} {
+		p.seen.worker(wire.WorkerReport{Site: site, Verified: []wire.Verified{{ID: "m1", Account: accountName(0), Kind: state.Scrubbed, BeganAgo: 3 * time.Hour}}}, p.at.Add(skew))
+	}
+	p.at = p.at.Add(time.Hour)
+	actions := reportedUpkeep(p.now())
+	for _, action := range actions {
+		r := action.(reported)
+		if _, err := p.state.Apply(p.index+1, state.NewCommand(r.name, r.id, r.at, "test", r.payload)); err != nil {
+			t.Fatal(err)
+		}
+		p.index++
+	}
+	if v := p.view().Verification(accountName(0), "par1"); v == nil || !v.Scrubbed.Equal(began) {
+		t.Errorf("got %+v, want scrubbed %s", v, began)
+	}
+	// The leader's clock was two hours ahead when this came, and is right now.
+	if v := p.view().Verification(accountName(0), "par2"); v == nil || !v.Scrubbed.Equal(began.Add(time.Hour)) {
+		t.Errorf("got %+v, want scrubbed %s: no wait is below zero", v, began.Add(time.Hour))
+	}
+}
+
 func TestReportedUpkeep(t *testing.T) {
 	p := keeping(t, state.Policy{Retention: 2 * time.Hour}, 1, 4)
 	a := accountName(0)

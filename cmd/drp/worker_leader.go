@@ -51,7 +51,7 @@ func wireReport(r worker.Report) wire.WorkerReport {
 	for _, v := range r.Verified {
 		report.Verified = append(report.Verified, wire.Verified{
 			ID: v.ID, Account: state.AccountName(v.Account), Kind: state.VerificationKind(v.Kind), Snapshot: state.SnapshotID(v.Snapshot),
-			Part: v.Part, Parts: v.Parts, Error: v.Error})
+			Part: v.Part, Parts: v.Parts, Error: v.Error, BeganAgo: v.BeganAgo})
 	}
 	return report
 }

@@ -113,4 +113,6 @@ type Verified struct {
 	Part     int                    `json:"part,omitempty"`
 	Parts    int                    `json:"parts,omitempty"`
 	Error    string                 `json:"error,omitempty"` // a sentence; empty: it is good
+	// BeganAgo is how long before this report the look began, and a little more: what came to the copy since was not seen.
+	BeganAgo time.Duration `json:"began_ago,omitempty"`
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 func applySnapshotsForget(c *change, d SnapshotsForgetData) (bool, error) {
@@ -171,27 +172,37 @@ func applyVerificationRecord(c *change, d VerificationRecordData) (bool, error) 
 	return true, nil
 }
 
-// succeed notes what was found to be good. Whatever the kind, what is not known is refused.
+// mostAgo bounds how long ago a look began of which a worker tells: it may wait for a leader, and not for ever.
+const mostAgo = 90 * 24 * time.Hour
+
+// succeed notes what was found to be good, as it was when the look at it began. Whatever the kind, what is not known is
+// refused.
 func (v *Verification) succeed(c *change, d VerificationRecordData) error {
 	good := d.Error == ""
+	if good && (d.BeganAgo < 0 || d.BeganAgo > mostAgo) {
+		return refuse(ErrInvalid, "the copy of account %s at %s is said to have been %s %s ago: it is from 0 to %s", d.Account, d.Site, d.Kind, d.BeganAgo, mostAgo)
+	}
+	began := c.at.Add(-d.BeganAgo)
 	switch d.Kind {
 	case Scrubbed:
 		if good {
-			v.Scrubbed = c.at
+			v.Scrubbed = lastGood(v.Scrubbed, began, c.at)
 		}
 	case Checked:
 		if d.Parts < 1 || d.Part < 1 || d.Part > d.Parts {
 			return refuse(ErrInvalid, "part %d of %d of the data of account %s: parts are counted from 1", d.Part, d.Parts, d.Account)
 		}
 		if good {
-			v.readPart(c, d.Part, d.Parts)
+			v.readPart(began, c.at, d.Part, d.Parts)
 		}
 	case Proven:
 		if snapshotOf(c.Txn, d.Account, d.Snapshot) == nil {
 			return refuse(ErrNotFound, "account %s has no snapshot %s", d.Account, d.Snapshot.Short())
 		}
 		if good {
-			v.Proven, v.Snapshot = c.at, d.Snapshot
+			if at := lastGood(v.Proven, began, c.at); !at.Equal(v.Proven) {
+				v.Proven, v.Snapshot = at, d.Snapshot
+			}
 		}
 	default:
 		return refuse(ErrInvalid, "there is no verification %q", d.Kind)
@@ -199,19 +210,28 @@ func (v *Verification) succeed(c *change, d VerificationRecordData) error {
 	return nil
 }
 
+// lastGood takes nothing back when an older look is told late; but what was dated in the future, by a leader whose clock
+// was wrong, ends with the next word.
+func lastGood(old, began, at time.Time) time.Time {
+	if old.After(at) {
+		return began
+	}
+	return later(old, began)
+}
+
 // readPart counts a part only when it follows the one before it: all data is read when every part was, in one round.
-func (v *Verification) readPart(c *change, part, parts int) {
-	v.Checked = c.at
+func (v *Verification) readPart(began, at time.Time, part, parts int) {
+	v.Checked = lastGood(v.Checked, began, at)
 	switch {
 	case part == 1:
-		v.Part, v.Parts, v.Began = 1, parts, c.at
+		v.Part, v.Parts, v.Began = 1, parts, began
 	case parts == v.Parts && part == v.Part+1:
 		v.Part = part
 	default:
 		return
 	}
 	if v.Part == v.Parts {
-		v.ReadSince = v.Began
+		v.ReadSince = lastGood(v.ReadSince, v.Began, at)
 		v.Part = 0
 	}
 }

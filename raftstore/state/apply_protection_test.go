@@ -153,6 +153,80 @@ func TestVerificationRecord(t *testing.T) {
 	}
 }
 
+// A claim is as old as the look that it rests on: what came to the copy while that went on, or while its end waited to be
+// told, was not seen.
+func TestVerificationRecord_BeganAgo(t *testing.T) {
+	n, _ := threeSnapshots(t)
+	n.index += 1_000_000 // seconds
+	at := func() time.Time { return epoch.Add(time.Duration(n.index) * time.Second) }
+	record := func(d VerificationRecordData, ago time.Duration) (v *Verification, began time.Time) {
+		t.Helper()
+		d.Account, d.Site, d.BeganAgo = "guestbook", "par2", ago
+		n.must(VerificationRecord, d)
+		return n.view().Verification("guestbook", "par2"), at().Add(-ago)
+	}
+	want := func(what string, got, want time.Time) {
+		t.Helper()
+		if !got.Equal(want) {
+			t.Errorf("%s: got %s, want %s", what, got, want)
+		}
+	}
+	scrub, proof := VerificationRecordData{Kind: Scrubbed}, VerificationRecordData{Kind: Proven, Snapshot: snapshotID("b")}
+	part := func(i int) VerificationRecordData { return VerificationRecordData{Kind: Checked, Part: i, Parts: 2} }
+	v, began := record(scrub, time.Hour)
+	want("scrubbed", v.Scrubbed, began)
+	v, began = record(proof, 2*time.Hour)
+	want("proven", v.Proven, began)
+	v, round := record(part(1), 3*time.Hour)
+	want("checked", v.Checked, round)
+	v, began = record(part(2), time.Minute)
+	want("checked", v.Checked, began)
+	want("all data read", v.ReadSince, round)
+
+	// What is told late, of a look from before, takes nothing back.
+	before := *v
+	older := VerificationRecordData{Kind: Proven, Snapshot: snapshotID("a")}
+	for _, late := range []VerificationRecordData{scrub, older, part(1), part(2)} {
+		v, _ = record(late, 100*time.Hour)
+	}
+	want("scrubbed, told late", v.Scrubbed, before.Scrubbed)
+	want("proven, told late", v.Proven, before.Proven)
+	if v.Snapshot != proof.Snapshot {
+		t.Errorf("proven, told late: got snapshot %s", v.Snapshot.Short())
+	}
+	want("checked, told late", v.Checked, before.Checked)
+	want("all data read, told late", v.ReadSince, before.ReadSince)
+
+	// The times of a leader whose clock was ahead last until the next word.
+	ahead := func(d VerificationRecordData) {
+		d.Account, d.Site = "guestbook", "par2"
+		c := n.command(VerificationRecord, d)
+		c.At = c.At.Add(1000 * time.Hour)
+		n.applyCommand(c)
+	}
+	for _, d := range []VerificationRecordData{scrub, proof, part(1), part(2)} {
+		ahead(d)
+	}
+	v, began = record(scrub, time.Minute)
+	want("scrubbed, after a wrong clock", v.Scrubbed, began)
+	v, began = record(older, time.Minute)
+	want("proven, after a wrong clock", v.Proven, began)
+	v, round = record(part(1), time.Minute)
+	want("checked, after a wrong clock", v.Checked, round)
+	v, _ = record(part(2), time.Second)
+	want("all data read, after a wrong clock", v.ReadSince, round)
+
+	for _, ago := range []time.Duration{-time.Second, 91 * 24 * time.Hour} {
+		d := scrub
+		d.Account, d.Site, d.BeganAgo = "guestbook", "par2", ago
+		n.refused(ErrInvalid, "it is from 0 to", VerificationRecord, d)
+	}
+	v, _ = record(VerificationRecordData{Kind: Scrubbed, Error: "broken"}, -time.Second)
+	if v.Errors[Scrubbed].Count != 1 {
+		t.Error("what was found to be bad was refused, for its time")
+	}
+}
+
 func TestPause(t *testing.T) {
 	n, _ := running(t)
 	pause := PauseSetData{Pause: Pause{Kind: PauseServer, Name: "par1-s1", Reason: "disk"}}

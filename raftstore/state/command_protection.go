@@ -43,6 +43,8 @@ type (
 		Part     int              `json:"part,omitempty"`     // of Checked: which part of all data was read, from 1
 		Parts    int              `json:"parts,omitempty"`    // of how many
 		Error    string           `json:"error,omitempty"`
+		// BeganAgo is how long before this command the copy was looked at as it was then: what came to it since was not seen.
+		BeganAgo time.Duration `json:"began_ago,omitempty"`
 	}
 	PauseSetData struct {
 		Pause Pause `json:"pause"`
@@ -94,7 +96,7 @@ type Maintenance struct {
 	Failures int         `json:"failures,omitempty"` // in a row
 }
 
-// Verification is what is known of one site's copy of a repository. A time is that of the last success.
+// Verification is what is known of one site's copy of a repository. A time is when the last look began that found it good.
 type Verification struct {
 	Account  AccountName `json:"account"`
 	Site     SiteName    `json:"site"`

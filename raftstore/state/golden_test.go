@@ -129,7 +129,7 @@ func examples() map[Name]any {
 		MaintenanceRecord: MaintenanceRecordData{
 			Account: "guestbook", Home: Home{Site: "par1", Epoch: 1}, Forgotten: []SnapshotID{id}, Objects: 1, Bytes: 2, Unknown: []SnapshotID{id}, Error: "e",
 		},
-		VerificationRecord: VerificationRecordData{Account: "guestbook", Site: "par2", Kind: Proven, Snapshot: id, Part: 1, Parts: 30, Error: "e"},
+		VerificationRecord: VerificationRecordData{Account: "guestbook", Site: "par2", Kind: Proven, Snapshot: id, Part: 1, Parts: 30, Error: "e", BeganAgo: time.Hour},
 		PauseSet:           PauseSetData{Pause: Pause{Kind: PauseServer, Name: "par1-s1", Reason: "r", By: "operator/ada", Since: at}},
 		PauseClear:         PauseClearData{Kind: PauseServer, Name: "par1-s1"},
 	}

@@ -93,7 +93,8 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 		},
 		VerificationRecord: func() any {
 			return VerificationRecordData{Account: account, Site: site, Kind: rapid.SampledFrom([]VerificationKind{Scrubbed, Checked, Proven}).Draw(t, "kind"),
-				Snapshot: snapshot, Part: rapid.IntRange(0, 2).Draw(t, "part"), Parts: 2, Error: failure}
+				Snapshot: snapshot, Part: rapid.IntRange(0, 2).Draw(t, "part"), Parts: 2, Error: failure,
+				BeganAgo: time.Duration(rapid.IntRange(-1, 100).Draw(t, "began ago")) * 24 * time.Hour}
 		},
 		PauseSet:   func() any { return PauseSetData{Pause: Pause{Kind: PauseServer, Name: string(server)}} },
 		PauseClear: func() any { return PauseClearData{Kind: PauseServer, Name: string(server)} },

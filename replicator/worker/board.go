@@ -297,7 +297,7 @@ func (b *board) tell(passes []PassReport) {
 
 // report is what there is to tell. Urgent: some of it the leader was never told. Of one route it tells one pass at a
 // time: the order in which a leader applies those of one report is its own.
-func (b *board) report() (r Report, urgent bool) {
+func (b *board) report(now time.Time) (r Report, urgent bool) {
 	r.Revision = b.revision
 	for account, j := range b.initial {
 		if j.done {
@@ -312,7 +312,7 @@ func (b *board) report() (r Report, urgent bool) {
 			r.Passes = append(r.Passes, p)
 		}
 	}
-	b.upkeep.report(&r)
+	b.upkeep.report(&r, now)
 	return r, urgent || len(r.Passes)+len(r.Maintained)+len(r.Verified) > 0
 }
 

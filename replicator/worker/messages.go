@@ -134,4 +134,7 @@ type Verified struct {
 	Account, Kind, Snapshot string
 	Part, Parts             int
 	Error                   string // a sentence; empty: good
+	// BeganAgo is how long before the report the look began, by a clock that does not step, and as much more as the report
+	// may be under way.
+	BeganAgo time.Duration
 }

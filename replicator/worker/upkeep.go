@@ -28,7 +28,13 @@ type upkeep struct {
 	busy     struct{ maintain, verify int }
 
 	maintained []Maintained // to be told
-	verified   []Verified
+	verified   []finding
+}
+
+// finding is what came of a look at a copy.
+type finding struct {
+	Verified
+	began time.Time
 }
 
 type verifyKey struct{ account, kind, snapshot string }
@@ -169,7 +175,7 @@ func (u *upkeep) maintainEnded(j *upkeepJob[MaintainJob], work MaintainJob, r ma
 }
 
 // verifyEnded notes what came of a job, to be told.
-func (u *upkeep) verifyEnded(j *upkeepJob[VerifyJob], work VerifyJob, err error, now time.Time) (tell Verified, wanted bool) {
+func (u *upkeep) verifyEnded(j *upkeepJob[VerifyJob], work VerifyJob, err error, began, now time.Time) (tell Verified, wanted bool) {
 	u.busy.verify--
 	if !j.over(now) {
 		return Verified{}, false
@@ -179,9 +185,9 @@ func (u *upkeep) verifyEnded(j *upkeepJob[VerifyJob], work VerifyJob, err error,
 		Error: sentence("verify the copy of account "+work.Account, err),
 	}
 	// Of one kind only the newest word counts. An older one that was not told yet could come after it.
-	u.verified = append(slices.DeleteFunc(u.verified, func(v Verified) bool {
+	u.verified = append(slices.DeleteFunc(u.verified, func(v finding) bool {
 		return v.Account == tell.Account && v.Kind == tell.Kind
-	}), tell)
+	}), finding{tell, began})
 	return tell, true
 }
 
@@ -193,7 +199,7 @@ func sentence(what string, err error) string {
 }
 
 // report adds what there is to tell: of one account one run at a time, in the order in which they were.
-func (u *upkeep) report(r *Report) {
+func (u *upkeep) report(r *Report, now time.Time) {
 	seen := make(map[string]bool)
 	for _, m := range u.maintained {
 		if !seen[m.Account] {
@@ -201,7 +207,10 @@ func (u *upkeep) report(r *Report) {
 			r.Maintained = append(r.Maintained, m)
 		}
 	}
-	r.Verified = slices.Clone(u.verified)
+	for _, v := range u.verified {
+		v.BeganAgo = now.Sub(v.began) + syncWithin
+		r.Verified = append(r.Verified, v.Verified)
+	}
 }
 
 // told forgets what the leader has taken.
@@ -209,7 +218,7 @@ func (u *upkeep) told(sent Report) {
 	u.maintained = slices.DeleteFunc(u.maintained, func(m Maintained) bool {
 		return slices.ContainsFunc(sent.Maintained, func(s Maintained) bool { return s.ID == m.ID })
 	})
-	u.verified = slices.DeleteFunc(u.verified, func(v Verified) bool {
+	u.verified = slices.DeleteFunc(u.verified, func(v finding) bool {
 		return slices.ContainsFunc(sent.Verified, func(s Verified) bool { return s.ID == v.ID })
 	})
 }

@@ -99,7 +99,7 @@ func TestWorker_Upkeep(t *testing.T) {
 			maintained[i].ID = ""
 		}
 		for i := range verified {
-			verified[i].ID = ""
+			verified[i].ID, verified[i].BeganAgo = "", 0
 		}
 		slices.SortFunc(verified, func(a, b Verified) int { return len(a.Error) - len(b.Error) })
 		if want := []Maintained{{Account: "shop", Home: par2, Forgotten: []string{"a"}, Objects: 2, Bytes: 20}}; !cmp.Equal(maintained, want) {
@@ -126,6 +126,30 @@ func TestWorker_Upkeep(t *testing.T) {
 		synctest.Wait()
 		if n := len(s.started()); n != 6 {
 			t.Errorf("begun: %v after nobody wanted it", s.started())
+		}
+	})
+}
+
+// TestWorker_BeganAgo: what came to a copy while it was looked at, and while nobody could be told, was not seen.
+func TestWorker_BeganAgo(t *testing.T) {
+	s := newUpkeepSite()
+	s.run(t, func(t *testing.T) {
+		s.verify = func(context.Context, VerifyJob) error {
+			time.Sleep(3 * time.Hour)
+			return nil
+		}
+		s.leader.want(Desired{Verify: []VerifyJob{{Account: "shop", Kind: "scrubbed"}}})
+		time.Sleep(time.Hour)
+		s.leader.set(errors.New("no route"), false)
+		time.Sleep(4 * time.Hour)
+		s.leader.set(nil, false)
+		time.Sleep(time.Minute)
+		_, verified := s.reports()
+		if len(verified) != 1 {
+			t.Fatalf("told %+v", verified)
+		}
+		if got, least := verified[0].BeganAgo, 5*time.Hour+syncWithin; got < least || got > least+leaderMost {
+			t.Errorf("it began %s before it was told, want %s or a little more", got, least)
 		}
 	})
 }
@@ -280,12 +304,12 @@ func TestUpkeep_NewestWord(t *testing.T) {
 		now = now.Add(2 * againMost)
 		u.want(Desired{Verify: []VerifyJob{{Account: "shop", Kind: "checked", Part: 1, Parts: 1}, {Account: "blog", Kind: "checked", Part: 1, Parts: 1}}})
 		for _, j := range u.dueVerify(now, 2, turns) {
-			u.verifyEnded(j, j.want, err, now)
+			u.verifyEnded(j, j.want, err, now, now)
 			turns.end(j.want.Account, reading)
 		}
 	}
 	var r Report
-	u.report(&r)
+	u.report(&r, now)
 	if len(r.Verified) != 2 || r.Verified[0].Error == "" || r.Verified[1].Error == "" {
 		t.Errorf("got %+v, want the later word about each account alone", r.Verified)
 	}

@@ -27,7 +27,8 @@ const (
 	repeatFirst    = 15 * time.Second // wait before a job is done again that the leader should know to be done
 	leaderFirst    = 500 * time.Millisecond
 	leaderMost     = 10 * time.Second
-	restless       = time.Second // between two polls that a leader answers at once without any news
+	restless       = time.Second      // between two polls that a leader answers at once without any news
+	syncWithin     = 30 * time.Second // a leader answers, beyond what it may wait
 )
 
 // Worker is the worker of one site. Site, Store and Leader are needed; without Initialiser it creates nothing.
@@ -177,7 +178,7 @@ func (r *run) wake(now time.Time) (time.Time, bool) {
 
 // ask sends what there is to tell, or waits for what is new. A poll that only waits makes way for a report.
 func (r *run) ask(ctx context.Context, now time.Time) {
-	report, urgent := r.board.report()
+	report, urgent := r.board.report(now)
 	if r.poll != nil {
 		if urgent && r.idlePoll {
 			r.idlePoll = false
@@ -193,7 +194,7 @@ func (r *run) ask(ctx context.Context, now time.Time) {
 		report.Wait = cmp.Or(r.Poll, 30*time.Second)
 	}
 	// A leader that vanished without a word must not hold us.
-	polling, cancel := context.WithTimeout(ctx, report.Wait+30*time.Second)
+	polling, cancel := context.WithTimeout(ctx, report.Wait+syncWithin)
 	r.poll, r.idlePoll = cancel, !urgent
 	r.jobs.Go(func() {
 		defer cancel()
@@ -281,7 +282,7 @@ func (r *run) startUpkeep(ctx context.Context, now time.Time) {
 			defer cancel()
 			err := r.verify(jobContext, work)
 			r.board.turns.end(work.Account, reading)
-			r.ended <- func() { r.verifyEnded(j, work, err) }
+			r.ended <- func() { r.verifyEnded(j, work, err, now) }
 		})
 	}
 	if r.Keeper == nil || r.sweeping || now.Before(r.sweepAt) {
@@ -312,8 +313,8 @@ func (r *run) maintainEnded(j *upkeepJob[MaintainJob], work MaintainJob, result 
 	}
 }
 
-func (r *run) verifyEnded(j *upkeepJob[VerifyJob], work VerifyJob, err error) {
-	v, wanted := r.board.upkeep.verifyEnded(j, work, err, time.Now())
+func (r *run) verifyEnded(j *upkeepJob[VerifyJob], work VerifyJob, err error, began time.Time) {
+	v, wanted := r.board.upkeep.verifyEnded(j, work, err, began, time.Now())
 	switch {
 	case !wanted:
 	case v.Error != "":
