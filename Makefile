@@ -10,7 +10,7 @@ PAIRS    ?= 9
 SIZE     ?= 2048
 SMALL    ?= 500
 
-.PHONY: all build packages test lint demo clean chaos-raft bench-raft bench-replicate
+.PHONY: all build packages test lint demo clean chaos-raft bench-raft bench-replicate bench-backup
 
 all: build
 
@@ -76,6 +76,11 @@ soak-keep: build
 bench-replicate: bin/drp bin/restic bin/versitygw bin/rclone bin/mc
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/benchreplicate ./e2e/benchreplicate
 	bin/benchreplicate -pairs $(PAIRS) -size $(SIZE) -small $(SMALL)
+
+# Backups through the gateway beside restic straight at the store. PAIRS=n.
+bench-backup: bin/drp bin/restic bin/versitygw
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/benchbackup ./e2e/benchbackup
+	bin/benchbackup -pairs $(PAIRS)
 
 clean:
 	rm -rf bin

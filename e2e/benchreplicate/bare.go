@@ -10,6 +10,8 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"golang.org/x/sync/errgroup"
+
+	"drp/e2e/measure"
 )
 
 // bareCommand makes this program the bare loop: FROM-ENDPOINT FROM-BUCKET TO-ENDPOINT TO-BUCKET.
@@ -69,5 +71,5 @@ func client(endpoint string) (*minio.Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	return minio.NewCore(u.Host, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: region, Transport: transport})
+	return minio.NewCore(u.Host, &minio.Options{Creds: credentials.NewStaticV4(measure.AccessKey, measure.SecretKey, ""), Region: measure.Region, Transport: transport})
 }

@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
+	"drp/e2e/measure"
 	"drp/e2e/verdict"
 )
 
@@ -44,7 +43,7 @@ func (b *bench) cases() []benchCase {
 
 // one large repository, of files that do not compress.
 func (b *bench) one(ctx context.Context, packSize string) ([]string, error) {
-	if err := b.source.holds(""); err != nil {
+	if err := b.source.Holds(""); err != nil {
 		return nil, err
 	}
 	home := filepath.Join(b.dir, "home")
@@ -54,7 +53,7 @@ func (b *bench) one(ctx context.Context, packSize string) ([]string, error) {
 	defer os.RemoveAll(home)
 	const files = 16
 	for n := range files {
-		if err := writeRandom(filepath.Join(home, fmt.Sprint(n)), b.size/files); err != nil {
+		if err := measure.WriteRandom(filepath.Join(home, fmt.Sprint(n)), b.size/files); err != nil {
 			return nil, err
 		}
 	}
@@ -65,20 +64,11 @@ func (b *bench) one(ctx context.Context, packSize string) ([]string, error) {
 	return []string{"large"}, err
 }
 
-func writeRandom(path string, size int64) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = io.CopyN(f, rand.Reader, size)
-	return errors.Join(err, f.Close())
-}
-
 func smallName(n int) string { return fmt.Sprintf("r%04d", n) }
 
 // many small repositories. They are copies of one: to make each would take restic half a second of processor time.
 func (b *bench) many(ctx context.Context) ([]string, error) {
-	if err := b.source.holds(""); err != nil {
+	if err := b.source.Holds(""); err != nil {
 		return nil, err
 	}
 	if _, err := b.restic(ctx, b.source, smallName(0), "init"); err != nil {
@@ -91,7 +81,7 @@ func (b *bench) many(ctx context.Context) ([]string, error) {
 	}
 	names := []string{smallName(0)}
 	for n := 1; n < b.small; n++ {
-		if err := copyTree(filepath.Join(b.source.path(), smallName(0)), filepath.Join(b.source.path(), smallName(n))); err != nil {
+		if err := measure.CopyTree(filepath.Join(b.source.Path(), smallName(0)), filepath.Join(b.source.Path(), smallName(n))); err != nil {
 			return nil, err
 		}
 		names = append(names, smallName(n))
@@ -101,7 +91,7 @@ func (b *bench) many(ctx context.Context) ([]string, error) {
 
 func (b *bench) backup(ctx context.Context, repository string, size int64) error {
 	file := filepath.Join(b.dir, "file")
-	if err := writeRandom(file, size); err != nil {
+	if err := measure.WriteRandom(file, size); err != nil {
 		return err
 	}
 	_, err := b.restic(ctx, b.source, repository, "backup", file)
@@ -114,7 +104,7 @@ func (b *bench) keep(ctx context.Context, kept string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return names, errors.Join(os.RemoveAll(kept), copyTree(b.source.path(), kept))
+	return names, errors.Join(os.RemoveAll(kept), measure.CopyTree(b.source.Path(), kept))
 }
 
 // change adds a snapshot to one repository in a hundred.
@@ -141,11 +131,11 @@ func (b *bench) measure(ctx context.Context, c benchCase) error {
 	if c.alone {
 		peers, rounds = peers[:1], 1
 	}
-	costs := make(map[string][]cost)
+	costs := make(map[string][]measure.Cost)
 	for round := range rounds {
 		for n := range peers {
 			p := peers[(n+round)%len(peers)]
-			if err := b.target.holds(c.before()); err != nil {
+			if err := b.target.Holds(c.before()); err != nil {
 				return err
 			}
 			one, err := p.run(ctx)
@@ -163,7 +153,7 @@ func (b *bench) measure(ctx context.Context, c benchCase) error {
 	}
 	most := int64(0)
 	for _, one := range costs["drp"] {
-		most = max(most, one.memory)
+		most = max(most, one.Memory)
 	}
 	b.say(verdict.Verdict{Text: fmt.Sprintf("%s-memory drp=%dMiB", c.name, most>>20), Limit: fmt.Sprintf("%dMiB", memoryLimit>>20), OK: most <= memoryLimit})
 	if c.alone || c.listing {
@@ -174,11 +164,11 @@ func (b *bench) measure(ctx context.Context, c benchCase) error {
 
 // arrived fails when the target has not as many files as the source: then what was measured was not a copy.
 func (b *bench) arrived() error {
-	want, err := files(b.source.path())
+	want, err := files(b.source.Path())
 	if err != nil {
 		return err
 	}
-	got, err := files(b.target.path())
+	got, err := files(b.target.Path())
 	if err != nil {
 		return err
 	}

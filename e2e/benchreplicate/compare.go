@@ -6,15 +6,16 @@ import (
 	"path/filepath"
 	"slices"
 
+	"drp/e2e/measure"
 	"drp/e2e/verdict"
 )
 
 // compare says a line for each peer. A ratio is the median of the rounds' ratios: what hit one round hit both.
-func (b *bench) compare(c benchCase, costs map[string][]cost) {
+func (b *bench) compare(c benchCase, costs map[string][]measure.Cost) {
 	ratios := func(peer string) []float64 {
 		var list []float64
 		for n, drp := range costs["drp"] {
-			list = append(list, drp.wall/costs[peer][n].wall)
+			list = append(list, drp.Wall/costs[peer][n].Wall)
 		}
 		return list
 	}
@@ -34,8 +35,8 @@ func (b *bench) compare(c benchCase, costs map[string][]cost) {
 			limit = peerLimit
 		}
 		v := verdict.Verdict{Text: fmt.Sprintf("%s drp=%s %s=%s ratio=%.2f (%.2f to %.2f in %d) cpu=%.2fs/%.2fs memory=%dMiB/%dMiB", c.name,
-			seconds(walls(costs["drp"])), peer, seconds(walls(costs[peer])), verdict.Median(ratio), slices.Min(ratio), slices.Max(ratio), len(ratio),
-			verdict.Median(cpus(costs["drp"])), verdict.Median(cpus(costs[peer])), peak(costs["drp"])>>20, peak(costs[peer])>>20)}
+			measure.Seconds(measure.Walls(costs["drp"])), peer, measure.Seconds(measure.Walls(costs[peer])), verdict.Median(ratio), slices.Min(ratio), slices.Max(ratio), len(ratio),
+			verdict.Median(measure.CPUs(costs["drp"])), verdict.Median(measure.CPUs(costs[peer])), measure.Peak(costs["drp"])>>20, measure.Peak(costs[peer])>>20)}
 		if limit > 0 {
 			v.Limit, v.OK = fmt.Sprintf("%.2f", limit), verdict.Median(ratio) <= limit
 		}
@@ -43,24 +44,24 @@ func (b *bench) compare(c benchCase, costs map[string][]cost) {
 	}
 	text := c.name + "-stores"
 	for _, p := range b.peers() {
-		text += fmt.Sprintf(" %s=%.2fs", p.name, verdict.Median(each(costs[p.name], func(c cost) float64 { return c.stores })))
+		text += fmt.Sprintf(" %s=%.2fs", p.name, verdict.Median(measure.Each(costs[p.name], func(c measure.Cost) float64 { return c.Others })))
 	}
 	b.say(verdict.Verdict{Text: text + " of processor time"})
 }
 
 // compareRestic holds drp against restic copy: of many repositories it copies a sample, into repositories that were made
 // before, and the rest is taken to be like them.
-func (b *bench) compareRestic(ctx context.Context, c benchCase, names []string, drp []cost) error {
+func (b *bench) compareRestic(ctx context.Context, c benchCase, names []string, drp []measure.Cost) error {
 	copied := names[:min(len(names), sample)]
 	times := float64(len(names)) / float64(len(copied))
-	var costs []cost
+	var costs []measure.Cost
 	for range b.resticPairs {
-		if err := b.target.holds(""); err != nil {
+		if err := b.target.Holds(""); err != nil {
 			return err
 		}
 		for _, name := range copied {
 			if dir := c.before(); dir != "" {
-				if err := copyTree(filepath.Join(dir, name), filepath.Join(b.target.path(), name)); err != nil {
+				if err := measure.CopyTree(filepath.Join(dir, name), filepath.Join(b.target.Path(), name)); err != nil {
 					return err
 				}
 			} else if _, err := b.restic(ctx, b.target, name, "init", "--copy-chunker-params", "--from-repo", address(b.source, name)); err != nil {
@@ -71,40 +72,15 @@ func (b *bench) compareRestic(ctx context.Context, c benchCase, names []string, 
 		if err != nil {
 			return err
 		}
-		one.wall, one.cpu = one.wall*times, one.cpu*times
+		one.Wall, one.CPU = one.Wall*times, one.CPU*times
 		costs = append(costs, one)
 	}
-	ours, theirs := verdict.Median(walls(drp)), verdict.Median(walls(costs))
-	oursCPU, theirsCPU := verdict.Median(cpus(drp)), verdict.Median(cpus(costs))
+	ours, theirs := verdict.Median(measure.Walls(drp)), verdict.Median(measure.Walls(costs))
+	oursCPU, theirsCPU := verdict.Median(measure.CPUs(drp)), verdict.Median(measure.CPUs(costs))
 	how := fmt.Sprintf("(%d of %d repositories, %d runs)", len(copied), len(names), len(costs))
-	b.say(verdict.Verdict{Text: fmt.Sprintf("%s drp=%s restic-copy=%s ratio=%.2f %s memory=%dMiB/%dMiB", c.name, seconds(walls(drp)), seconds(walls(costs)),
-		ours/theirs, how, peak(drp)>>20, peak(costs)>>20), Limit: fmt.Sprintf("%.2f", 1/resticTimes), OK: ours/theirs <= 1/resticTimes})
+	b.say(verdict.Verdict{Text: fmt.Sprintf("%s drp=%s restic-copy=%s ratio=%.2f %s memory=%dMiB/%dMiB", c.name, measure.Seconds(measure.Walls(drp)), measure.Seconds(measure.Walls(costs)),
+		ours/theirs, how, measure.Peak(drp)>>20, measure.Peak(costs)>>20), Limit: fmt.Sprintf("%.2f", 1/resticTimes), OK: ours/theirs <= 1/resticTimes})
 	b.say(verdict.Verdict{Text: fmt.Sprintf("%s-cpu drp=%.2fs restic-copy=%.2fs ratio=%.3f %s", c.name, oursCPU, theirsCPU, oursCPU/theirsCPU, how),
 		Limit: fmt.Sprintf("%.3f", resticCPU), OK: oursCPU/theirsCPU <= resticCPU})
 	return nil
-}
-
-func seconds(list []float64) string { return fmt.Sprintf("%.2fs", verdict.Median(list)) }
-
-func walls(list []cost) []float64 {
-	return each(list, func(c cost) float64 { return c.wall })
-}
-
-func cpus(list []cost) []float64 {
-	return each(list, func(c cost) float64 { return c.cpu })
-}
-
-func each(list []cost, of func(cost) float64) []float64 {
-	out := make([]float64, len(list))
-	for n, c := range list {
-		out[n] = of(c)
-	}
-	return out
-}
-
-func peak(list []cost) (bytes int64) {
-	for _, c := range list {
-		bytes = max(bytes, c.memory)
-	}
-	return bytes
 }

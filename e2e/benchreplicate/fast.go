@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"drp/e2e/measure"
 	"drp/e2e/verdict"
 	"drp/replicator"
 	"drp/replicator/worker"
@@ -28,22 +29,22 @@ func (b *bench) fast(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(filepath.Join(b.source.path(), names[0], "snapshots"))
+	entries, err := os.ReadDir(filepath.Join(b.source.Path(), names[0], "snapshots"))
 	if err != nil {
 		return err
 	}
 	var requests atomic.Int64
-	source, err := counting(b.source.endpoint, &requests)
+	source, err := counting(b.source.Endpoint, &requests)
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	target, err := counting(b.target.endpoint, &requests)
+	target, err := counting(b.target.Endpoint, &requests)
 	if err != nil {
 		return err
 	}
 	defer target.Close()
-	to, err := replicator.Open(replicator.StoreConfig{Endpoint: target.URL, Bucket: b.target.bucket, Region: region, AccessKey: accessKey, SecretKey: secretKey})
+	to, err := replicator.Open(replicator.StoreConfig{Endpoint: target.URL, Bucket: b.target.Bucket, Region: measure.Region, AccessKey: measure.AccessKey, SecretKey: measure.SecretKey})
 	if err != nil {
 		return err
 	}
@@ -51,11 +52,11 @@ func (b *bench) fast(ctx context.Context) error {
 	defer cancel()
 	l := &oneJob{requests: &requests, end: cancel}
 	l.job = worker.CopyJob{Account: names[0], From: "source", Home: worker.Home{Site: "source", Epoch: 1},
-		Store: worker.StoreAddress{Endpoint: source.URL, Bucket: b.source.bucket, Region: region}}
+		Store: worker.StoreAddress{Endpoint: source.URL, Bucket: b.source.Bucket, Region: measure.Region}}
 	for _, e := range entries {
 		l.job.Snapshots = append(l.job.Snapshots, e.Name())
 	}
-	w := &worker.Worker{Site: "target", Store: to, Sources: map[string]worker.Key{"source": {Access: accessKey, Secret: secretKey}}, Leader: l, Poll: time.Second}
+	w := &worker.Worker{Site: "target", Store: to, Sources: map[string]worker.Key{"source": {Access: measure.AccessKey, Secret: measure.SecretKey}}, Leader: l, Poll: time.Second}
 	if err := w.Run(ctx); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"strings"
 	"syscall"
 
+	"drp/e2e/measure"
 	"drp/e2e/verdict"
 )
 
@@ -47,8 +48,8 @@ type bench struct {
 	resticPairs int
 	size        int64
 	small       int
-	source      *store
-	target      *store
+	source      *measure.Store
+	target      *measure.Store
 	say         func(verdict.Verdict)
 }
 
@@ -79,14 +80,14 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		return fmt.Errorf("make directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if b.source, err = b.startStore(ctx, "source"); err != nil {
+	if b.source, err = measure.StartStore(ctx, b.programs, b.dir, "source"); err != nil {
 		return err
 	}
-	defer b.source.kill()
-	if b.target, err = b.startStore(ctx, "target"); err != nil {
+	defer b.source.Kill()
+	if b.target, err = measure.StartStore(ctx, b.programs, b.dir, "target"); err != nil {
 		return err
 	}
-	defer b.target.kill()
+	defer b.target.Kill()
 	tally := &verdict.Tally{Out: stdout}
 	b.say = tally.Say
 	for _, c := range b.cases() {
@@ -98,7 +99,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		}
 	}
 	if slices.Contains(strings.Split(only, ","), "fast") {
-		if err := b.target.holds(""); err != nil {
+		if err := b.target.Holds(""); err != nil {
 			return err
 		}
 		if err := b.fast(ctx); err != nil {
