@@ -47,24 +47,23 @@ func OpenS3(c replicator.StoreConfig) (*S3, error) {
 	return &S3{bucket: c.Bucket, core: core, list: list}, nil
 }
 
-// Stat implements Store.
+// Stat implements Store. It reads a byte: an answer to HEAD has no body, and a bucket that is gone (a disk that is not
+// mounted) would look the same as a missing object, and make restic believe that there is no repository. The answer to
+// GET says which it is, and most objects that are asked for are new.
 func (s *S3) Stat(ctx context.Context, key string) (int64, error) {
-	info, err := s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
+	part, err := s.Get(ctx, key, 0, 1)
 	if err == nil {
-		return info.Size, nil
+		part.Body.Close()
+		return part.Total, nil
 	}
-	err = classify("look for", key, err)
-	if !errors.Is(err, ErrNotFound) {
+	if !errors.Is(err, ErrRange) {
 		return 0, err
 	}
-	// An answer to HEAD has no body: a bucket that is gone (a disk that is not mounted) looks the same as a missing
-	// object, and would make restic believe that there is no repository. The answer to GET says which it is.
-	part, err := s.Get(ctx, key, 0, -1)
+	info, err := s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{}) // it is there, and empty
 	if err != nil {
-		return 0, err
+		return 0, classify("look for", key, err)
 	}
-	part.Body.Close()
-	return part.Size, nil
+	return info.Size, nil
 }
 
 // Get implements Store.
