@@ -206,8 +206,8 @@ func shortened(v *state.View, s *state.Snapshot) *state.Snapshot {
 		ID: state.SnapshotID(state.Shorten(string(s.ID))), Start: s.Start, Finished: s.Finished,
 		View: state.Shorten(s.View), Files: s.Files, Bytes: s.Bytes,
 	}
-	if v.Level() >= state.LevelParts { // below it no account has any
-		short.Parts = state.ShortenParts(s.Parts)
+	if v.Level() >= state.LevelParts { // below it nothing of the kind is recorded
+		short.Parts, short.Copied = state.ShortenParts(s.Parts), s.Copied
 	}
 	return short
 }

@@ -21,6 +21,14 @@ type record struct {
 	Format  int           `json:"format"`
 	Account state.Account `json:"account"`
 	Token   state.Token   `json:"token"`
+	Read    reading       `json:"read"`
+}
+
+// reading is how its files were read.
+type reading struct {
+	View   string       `json:"view"`
+	Copied int          `json:"copied,omitempty"` // SQLite files, while the account stood still
+	Live   []state.Part `json:"live,omitempty"`   // those that were not
 }
 
 // backup may run any number of times: each makes one more snapshot.
@@ -32,20 +40,26 @@ func (w *account) backup(ctx context.Context, t wire.DesiredTask) (result *wire.
 	w.held.Lock()
 	order := w.want
 	w.held.Unlock()
-	document, err := json.MarshalIndent(record{recordFormat, order.Account, rec.Token}, "", "  ")
+	view, release, err := w.look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	view, release, err := w.look(document)
-	if err != nil {
-		return nil, err
-	}
-	at, err := w.freeze(ctx, view.Kind, view.Take, release)
+	at, err := w.freeze(ctx, view.Still(), view.Take, release)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	parts, others, err := w.dump(ctx, order.Account, view, rec.IDs)
+	if err := view.Arrange(); err != nil {
+		return nil, err
+	}
+	document, err := json.MarshalIndent(record{recordFormat, order.Account, rec.Token, reading{view.Kind, view.Copied(), view.Live()}}, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	if err := view.Document(document); err != nil {
+		return nil, err
+	}
+	parts, others, err := w.parts(ctx, order.Account, view, rec.IDs)
 	if err != nil {
 		return nil, err
 	}
@@ -53,12 +67,17 @@ func (w *account) backup(ctx context.Context, t wire.DesiredTask) (result *wire.
 	if err != nil {
 		return nil, err
 	}
+	parts = withFailed(append(parts, view.Live()...), saved.Failed)
+	kind := view.Kind
+	if view.Copied() > 0 {
+		kind += fmt.Sprintf(" with %d SQLite files copied", view.Copied())
+	}
 	return &wire.TaskReport{
 		Task:   t.Task.ID,
-		Detail: fmt.Sprintf("snapshot %s: %d files, %d bytes, view %s", saved.ID.Short(), saved.Files, saved.Bytes, view.Kind) + failures(parts),
+		Detail: fmt.Sprintf("snapshot %s: %d files, %d bytes, view %s", saved.ID.Short(), saved.Files, saved.Bytes, kind) + failures(parts),
 		Snapshot: &state.Snapshot{
 			ID: saved.ID, Account: w.name, Server: w.Server, Token: rec.Token,
-			Start: at.UTC(), Finished: time.Now().UTC(), View: view.Kind, Files: saved.Files, Bytes: saved.Bytes,
+			Start: at.UTC(), Finished: time.Now().UTC(), View: view.Kind, Copied: view.Copied(), Files: saved.Files, Bytes: saved.Bytes,
 			Parts: parts,
 		},
 	}, nil

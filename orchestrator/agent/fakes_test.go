@@ -51,6 +51,7 @@ type world struct {
 	databases  map[string]string // what the engines hold
 	broken     map[string]error  // databases that cannot be dumped or loaded
 	dumps      map[state.SnapshotID]map[string]string
+	spoil      func(dir string) error // does something to what is restored of the files
 	guardGone  bool
 	restores   map[state.SnapshotID]chan struct{} // a restore of it waits for the channel
 	backups    chan struct{}                      // backups wait for it; nil: they do not
@@ -430,6 +431,11 @@ func (w *world) Restore(ctx context.Context, _ home.IDs, _ wire.RepositoryAccess
 		case <-hold:
 		case <-ctx.Done():
 			return Restored{}, ctx.Err()
+		}
+	}
+	if w.spoil != nil {
+		if err := w.spoil(into.Path()); err != nil {
+			return Restored{}, err
 		}
 	}
 	return Restored{Files: 1}, os.WriteFile(filepath.Join(into.Path(), "restored"), []byte(from), 0o644)

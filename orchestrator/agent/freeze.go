@@ -15,20 +15,25 @@ const frozenAtMost = 10 * time.Second
 
 // look makes a view of the home. release is to be called when nobody reads it any more. One snapshot that waits for
 // its disk keeps later ones away: the view of an account is always at the same place.
-func (w *account) look(record []byte) (view *home.View, release func(), err error) {
+func (w *account) look(ctx context.Context) (view *home.View, release func(), err error) {
 	if err := w.claimView(); err != nil {
 		return nil, nil, err
 	}
-	if view, err = w.Homes.PrepareView(w.name, record); err != nil {
+	if view, err = w.Homes.PrepareView(w.name); err != nil {
 		<-w.view
 		return nil, nil, err
 	}
-	return view, func() {
+	release = func() {
 		if err := view.Close(); err != nil {
 			w.Log.Error("remove what a backup read", "account", w.name, "error", err)
 		}
 		<-w.view
-	}, nil
+	}
+	if err := view.Search(ctx); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return view, release, nil
 }
 
 // setAside moves the home out of the way, when nobody makes a view of it.
@@ -50,10 +55,10 @@ func (w *account) claimView() error {
 	}
 }
 
-// freeze takes the moment of a view: programs stand still while the filesystem takes its snapshot, and go on in any
-// case and soon, even when the disk never answers. It returns the time before which everything that was written is
+// freeze takes the moment of a view: if they are to, programs stand still while the filesystem takes its snapshot or files are
+// copied, and go on in any case and soon, even when the disk never answers. It returns the time before which everything that was written is
 // in the view. With an error the view is released, as soon as take has returned.
-func (w *account) freeze(ctx context.Context, kind string, take func() error, release func()) (at time.Time, err error) {
+func (w *account) freeze(ctx context.Context, still bool, take func() error, release func()) (at time.Time, err error) {
 	ended := make(chan struct{})
 	taking := false
 	defer func() {
@@ -77,7 +82,7 @@ func (w *account) freeze(ctx context.Context, kind string, take func() error, re
 		return time.Time{}, err
 	}
 	at = time.Now()
-	if kind != "btrfs" || !there || c.Status != container.Running {
+	if !still || !there || c.Status != container.Running {
 		return at, take()
 	}
 	limit, cancel := context.WithTimeoutCause(ctx, frozenAtMost,

@@ -16,13 +16,9 @@ import (
 	"drp/raftstore/state"
 )
 
-// mailboxes is where they lie in a home, by domain and name. They are saved and restored with its files.
-const mailboxes = "admin/mail"
-
-// dump puts the dumps of an account's databases beside the view of its files, and looks for its
-// mailboxes there. One that fails is told, and keeps nothing
-// else out of the snapshot. An error means that the backup is given up.
-func (w *account) dump(ctx context.Context, a state.Account, view *home.View, ids home.IDs) (parts []state.Part, dirs []string, err error) {
+// parts puts the dumps of an account's databases beside the view of its files, and looks for its mailboxes there. One that
+// fails is told, and keeps nothing else out of the snapshot. An error means that the backup is given up.
+func (w *account) parts(ctx context.Context, a state.Account, view *home.View, ids home.IDs) (parts []state.Part, dirs []string, err error) {
 	open := map[string]*os.Root{}
 	defer func() {
 		for _, root := range open {
@@ -36,26 +32,48 @@ func (w *account) dump(ctx context.Context, a state.Account, view *home.View, id
 				return nil, nil, err
 			}
 		}
-		part := state.Part{Name: d.Part()}
 		failed := w.Databases.Dump(ctx, d, open[dir], ids.Host(0))
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}
-		if failed != nil {
-			part.Error = sentence(failed.Error())
-			w.Log.Error("part of a snapshot failed", "account", w.name, "part", part.Name, "error", failed)
-		}
-		parts = append(parts, part)
+		parts = append(parts, w.part(d.Part(), failed))
+	}
+	dirs = slices.Sorted(maps.Keys(open))
+	if view.Mail {
+		dirs = append(dirs, mails)
 	}
 	for _, m := range a.Mailboxes {
-		part := state.Part{Name: m.Part()}
-		if missing := view.Holds(path.Join(mailboxes, m.Domain, m.Name)); missing != nil {
-			part.Error = sentence(fmt.Sprintf("there is no such mailbox: %v", missing))
-			w.Log.Error("part of a snapshot failed", "account", w.name, "part", part.Name, "error", missing)
+		missing := view.Holds(m.Part())
+		if missing != nil {
+			missing = fmt.Errorf("there is no such mailbox: %w", missing)
 		}
-		parts = append(parts, part)
+		parts = append(parts, w.part(m.Part(), missing))
 	}
-	return parts, slices.Sorted(maps.Keys(open)), nil
+	return parts, dirs, nil
+}
+
+// part is how one went.
+func (w *account) part(name string, failed error) state.Part {
+	if failed == nil {
+		return state.Part{Name: name}
+	}
+	w.Log.Error("part of a snapshot failed", "account", w.name, "part", name, "error", failed)
+	return state.Part{Name: name, Error: sentence(failed.Error())}
+}
+
+// withFailed are the parts, of which some failed later.
+func withFailed(parts, failed []state.Part) []state.Part {
+	for _, f := range failed {
+		i := slices.IndexFunc(parts, func(p state.Part) bool { return p.Name == f.Name })
+		if i < 0 {
+			parts, i = append(parts, f), len(parts)
+		}
+		parts[i].Error = sentence(f.Error)
+	}
+	for i := range parts {
+		parts[i].Name = sentence(parts[i].Name)
+	}
+	return parts
 }
 
 // failures tells a person which parts failed.

@@ -55,15 +55,14 @@ func (w *world) RestoreOthers(_ context.Context, _ home.IDs, _ wire.RepositoryAc
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, name := range names {
-		text, ok := w.dumps[from][name]
-		if !ok {
-			continue
-		}
-		if err := os.MkdirAll(filepath.Join(into.Path(), filepath.Dir(name)), 0o700); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(into.Path(), name), []byte(text), 0o600); err != nil {
-			return err
+		for file, text := range w.dumps[from] {
+			if file != name && !strings.HasPrefix(file, name+"/") {
+				continue
+			}
+			at := filepath.Join(into.Path(), file)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.WriteFile(at, []byte(text), 0o600)); err != nil {
+				return err
+			}
 		}
 	}
 	w.do("others of %s", from)
@@ -92,8 +91,8 @@ func TestBackup_parts(t *testing.T) {
 		w.want(these(order), backupTask("b1", "shop", 1))
 		got := w.last().Tasks[0]
 		want := []state.Part{{Name: "postgresql/shop"}, {Name: "mysql/blog", Error: "the engine is gone in the middle"}, {Name: "mails/example.org/info"},
-			{Name: "mails/example.org/link", Error: "there is no such mailbox: openat2 files/admin/mail/example.org/link: not a directory"},
-			{Name: "mails/example.com/info", Error: "there is no such mailbox: openat2 files/admin/mail/example.com/info: no such file or directory"}}
+			{Name: "mails/example.org/link", Error: "there is no such mailbox: openat2 mails/example.org/link: not a directory"},
+			{Name: "mails/example.com/info", Error: "there is no such mailbox: openat2 mails/example.com/info: no such file or directory"}}
 		if got.Error != "" || got.Snapshot == nil || !slices.Equal(got.Snapshot.Parts, want) {
 			t.Fatalf("answer = %+v", got)
 		}
@@ -101,7 +100,7 @@ func TestBackup_parts(t *testing.T) {
 			t.Errorf("detail = %q", got.Detail)
 		}
 		events := w.happened()
-		for _, e := range []string{"dump postgresql/shop", "backup shop", "with postgresql [shop.json shop.sql]", "with mysql []"} {
+		for _, e := range []string{"dump postgresql/shop", "backup shop", "with postgresql [shop.json shop.sql]", "with mysql []", "with mails [example.org]"} {
 			if !slices.Contains(events, e) {
 				t.Errorf("%q did not happen: %q", e, events)
 			}

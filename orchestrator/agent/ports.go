@@ -59,7 +59,7 @@ type Router interface {
 // restore is not root on the host.
 type Backups interface {
 	// Backup saves the directory view: "files" and "account.json" in it, and the others that are named. at is the time of
-	// the view.
+	// the view. Files of mailboxes that cannot be read fail that part alone.
 	Backup(ctx context.Context, account state.AccountName, ids home.IDs, repo wire.RepositoryAccess, view *os.File, others []string, at time.Time) (Saved, error)
 	// Restore writes what lies in path of the account's home as of the snapshot ("": all of it) into an empty
 	// directory.
@@ -82,6 +82,7 @@ type Databases interface {
 type Saved struct {
 	ID           state.SnapshotID
 	Files, Bytes int64
+	Failed       []state.Part // mailboxes of which it lacks something
 }
 
 // Restored counts what a restore wrote.

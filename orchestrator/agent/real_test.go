@@ -102,9 +102,10 @@ type server struct {
 	databases  Databases
 }
 
-func newServer(t *testing.T, n uint32) *server {
+func newServer(t *testing.T, n uint32) *server { return newServerOn(t, n, hometest.Btrfs(t)) }
+
+func newServerOn(t *testing.T, n uint32, dir string) *server {
 	t.Helper()
-	dir := hometest.Btrfs(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

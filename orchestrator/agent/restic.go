@@ -57,13 +57,36 @@ func (r *Restic) Backup(ctx context.Context, account state.AccountName, ids home
 		Paths: append([]string{"files", "account.json"}, others...), Host: string(account), Tags: []string{"drp"}, Time: at,
 		Exclude: []string{"files/" + home.WorkPattern}, // what an interrupted restore left; not the account's
 	})
+	saved := Saved{ID: state.SnapshotID(sum.SnapshotID), Files: sum.Files, Bytes: sum.Bytes}
 	if errors.Is(err, restic.ErrIncomplete) {
-		return Saved{}, fmt.Errorf("%w: %s: snapshot %s lacks them", err, strings.Join(sum.Unreadable, ", "), state.SnapshotID(sum.SnapshotID).Short())
+		var only bool
+		if saved.Failed, only = unreadableMail(view, sum); !only {
+			return Saved{}, fmt.Errorf("%w: %s: snapshot %s lacks them", err, strings.Join(sum.Unreadable, ", "), saved.ID.Short())
+		}
+		err = nil
 	}
 	if err != nil {
 		return Saved{}, explain(err)
 	}
-	return Saved{ID: state.SnapshotID(sum.SnapshotID), Files: sum.Files, Bytes: sum.Bytes}, nil
+	return saved, nil
+}
+
+// unreadableMail are the mailboxes of which restic could not read something. only: it could read all the rest.
+func unreadableMail(view *os.File, sum restic.Summary) (failed []state.Part, only bool) {
+	dir, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", view.Fd()))
+	if err != nil || sum.Errors == 0 || sum.Errors > len(sum.Unreadable) {
+		return nil, false
+	}
+	for _, said := range sum.Unreadable {
+		at, ok := strings.CutPrefix(said, dir+"/"+mails+"/")
+		domain, rest, inDomain := strings.Cut(at, "/")
+		name, _, inMailbox := strings.Cut(rest, "/")
+		if !ok || !inDomain || !inMailbox {
+			return nil, false
+		}
+		failed = append(failed, state.Part{Name: state.Mailbox{Domain: domain, Name: name}.Part(), Error: "it lacks what cannot be read: " + strings.TrimPrefix(said, dir+"/")})
+	}
+	return failed, true
 }
 
 // Restore is part of Backups. When at is a file, it comes alone into the directory; a directory's content does.
@@ -81,23 +104,41 @@ func (r *Restic) Restore(ctx context.Context, ids home.IDs, access wire.Reposito
 	// No lock: the snapshot's home is fenced or is this account's own, and what is pruned is kept for a time. An index with
 	// wrong lengths, which anybody with the password can add, makes restic write wrong bytes and say that all is well:
 	// only reading them again finds it.
-	options := restic.RestoreOptions{Snapshot: string(from), Subpath: path.Join("/files", at), Target: path.Join(directoryInChild, into.Name), Sparse: true, NoLock: true, Verify: true}
-	got, err := run.Restore(ctx, repo, options)
-	if at != "" && errors.Is(err, restic.ErrFailed) && ctx.Err() == nil {
-		options.Subpath = path.Join("/files", path.Dir(at))
-		options.Include = []string{"/" + literal.Replace(path.Base(at))}
-		one, oneErr := run.Restore(ctx, repo, options)
-		switch {
-		case oneErr == nil && one.Files > 0:
-			got, err = one, nil
-		case oneErr == nil || errors.Is(oneErr, restic.ErrFailed):
-			err = fmt.Errorf("%q is not in snapshot %s, or cannot be restored: %w", at, from.Short(), err)
+	options := restic.RestoreOptions{Snapshot: string(from), Target: path.Join(directoryInChild, into.Name), Sparse: true, NoLock: true, Verify: true}
+	places := []string{path.Join("/files", at)}
+	if within, ok := strings.CutPrefix(at+"/", home.Mail+"/"); ok { // where snapshots hold mail, and where older ones do
+		places = append([]string{path.Join("/", mails, within)}, places...)
+	}
+	var got restic.Restored
+	for _, place := range places {
+		if got, err = restoreAt(ctx, run, repo, options, place); err == nil || ctx.Err() != nil {
+			break
 		}
 	}
 	if err != nil {
 		return Restored{}, explain(err)
 	}
 	return Restored{Files: got.Files, Bytes: got.Bytes}, nil
+}
+
+// restoreAt restores the content of a directory of the snapshot, or one file.
+func restoreAt(ctx context.Context, run *restic.Runner, repo restic.Repository, options restic.RestoreOptions, place string) (restic.Restored, error) {
+	options.Subpath = place
+	got, err := run.Restore(ctx, repo, options)
+	if place == "/files" || !errors.Is(err, restic.ErrFailed) || ctx.Err() != nil {
+		return got, err
+	}
+	options.Subpath = path.Dir(place)
+	options.Include = []string{"/" + literal.Replace(path.Base(place))}
+	one, oneErr := run.Restore(ctx, repo, options)
+	switch {
+	case oneErr == nil && one.Files > 0:
+		return one, nil
+	case oneErr == nil || errors.Is(oneErr, restic.ErrFailed):
+		_, at, _ := strings.Cut(place[1:], "/")
+		err = fmt.Errorf("%q is not in snapshot %s, or cannot be restored: %w", at, state.SnapshotID(options.Snapshot).Short(), err)
+	}
+	return got, err
 }
 
 // RestoreOthers is part of Backups.
@@ -111,7 +152,7 @@ func (r *Restic) RestoreOthers(ctx context.Context, ids home.IDs, access wire.Re
 		return fmt.Errorf("open restic: %w", err)
 	}
 	defer program.Close()
-	options := restic.RestoreOptions{Snapshot: string(from), Target: path.Join(directoryInChild, into.Name), NoLock: true}
+	options := restic.RestoreOptions{Snapshot: string(from), Target: path.Join(directoryInChild, into.Name), NoLock: true, Verify: true}
 	for _, name := range names {
 		options.Include = append(options.Include, "/"+literal.Replace(name))
 	}

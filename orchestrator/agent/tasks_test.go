@@ -286,7 +286,7 @@ func TestAccount_freeze(t *testing.T) {
 	}
 	w.containers["shop"] = &fakeContainer{State: container.State{Account: "shop", Status: container.Running, Pid: 1}}
 	take := func(t *testing.T, spoil bool) error {
-		view, release, err := a.look(nil)
+		view, release, err := a.look(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +296,7 @@ func TestAccount_freeze(t *testing.T) {
 			}
 		}
 		before := time.Now()
-		at, err := a.freeze(t.Context(), view.Kind, view.Take, release)
+		at, err := a.freeze(t.Context(), view.Still(), view.Take, release)
 		if err == nil {
 			release()
 		}
@@ -331,13 +331,13 @@ func TestAccount_freezeHasAnEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.containers["shop"] = &fakeContainer{State: container.State{Account: "shop", Status: container.Running, Pid: 1}}
-		_, release, err := a.look(nil)
+		_, release, err := a.look(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		disk := make(chan struct{})
 		began := time.Now()
-		_, err = a.freeze(t.Context(), "btrfs", func() error { <-disk; return nil }, release)
+		_, err = a.freeze(t.Context(), true, func() error { <-disk; return nil }, release)
 		if err == nil || !strings.Contains(err.Error(), "does the disk answer?") {
 			t.Errorf("freeze = %v, want that the disk is asked after", err)
 		}
@@ -348,7 +348,7 @@ func TestAccount_freezeHasAnEnd(t *testing.T) {
 		if err := a.lock(t.Context()); err != nil { // free for a stop
 			t.Fatal(err)
 		}
-		if _, _, err := a.look(nil); err == nil {
+		if _, _, err := a.look(t.Context()); err == nil {
 			t.Error("a second view while the first one is being taken")
 		}
 		if _, err := a.setAside(); err == nil {
@@ -356,7 +356,7 @@ func TestAccount_freezeHasAnEnd(t *testing.T) {
 		}
 		close(disk)
 		synctest.Wait()
-		if _, release, err = a.look(nil); err != nil {
+		if _, release, err = a.look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		release()

@@ -181,6 +181,9 @@ func (w *account) fill(ctx context.Context, d wire.DesiredAccount, ids home.IDs,
 		return fmt.Errorf("restore snapshot %s: %w", d.Restore.Short(), err)
 	}
 	w.Log.Info("home restored", "account", w.name, "snapshot", d.Restore.Short(), "files", got.Files, "bytes", got.Bytes, "took", time.Since(began))
+	if err := w.restoreMail(ctx, d, ids, fresh); err != nil {
+		return err
+	}
 	return w.loadDatabases(ctx, d, ids, fresh)
 }
 

@@ -122,7 +122,7 @@ func (c *change) recordSnapshot(t *Task, made *Snapshot) error {
 	if old != nil {
 		return refuse(ErrConflict, "snapshot %s is known already: server %s made it of account %s", s.ID.Short(), old.Server, old.Account)
 	}
-	s.Parts = ShortenParts(s.Parts)
+	s.Parts, s.Copied = ShortenParts(s.Parts), max(s.Copied, 0)
 	s.Account, s.Server, s.Token = t.Account, t.Server, t.Token
 	s.Start = between(s.Start, t.Created, c.at)
 	s.Finished = between(s.Finished, s.Start, c.at)

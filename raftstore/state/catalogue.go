@@ -63,6 +63,9 @@ func pack(account AccountName, list []*Snapshot) *catalogue {
 		if len(s.Parts) > 0 {
 			more |= hasParts
 		}
+		if s.Copied > 0 {
+			more |= hasCopied
+		}
 		b = binary.AppendUvarint(b, more)
 		if more&hasForgetAt != 0 {
 			b = since(b, s.ForgetAt)
@@ -72,6 +75,9 @@ func pack(account AccountName, list []*Snapshot) *catalogue {
 			for _, p := range s.Parts {
 				b = name(name(b, p.Name), p.Error)
 			}
+		}
+		if more&hasCopied != 0 {
+			b = binary.AppendUvarint(b, uint64(s.Copied))
 		}
 		c.Records = b
 	}
@@ -85,6 +91,7 @@ const idSize = 32
 const (
 	hasForgetAt = 1 << iota
 	hasParts
+	hasCopied
 )
 
 func newerFirst(a, b *Snapshot) int {
@@ -123,7 +130,7 @@ func (c *catalogue) unpack() ([]*Snapshot, error) {
 			s.Sites[i] = Copy{SiteName(r.name()), r.since(start)}
 		}
 		more := r.number()
-		if more&^(hasForgetAt|hasParts) != 0 {
+		if more&^(hasForgetAt|hasParts|hasCopied) != 0 {
 			r.err = errRecord
 		}
 		if more&hasForgetAt != 0 {
@@ -138,6 +145,9 @@ func (c *catalogue) unpack() ([]*Snapshot, error) {
 			for i := range s.Parts {
 				s.Parts[i] = Part{r.name(), r.name()}
 			}
+		}
+		if more&hasCopied != 0 {
+			s.Copied = int(r.number())
 		}
 		list = append(list, s)
 	}

@@ -34,6 +34,7 @@ func anySnapshots(t *rapid.T, account AccountName) []*Snapshot {
 		if rapid.Bool().Draw(t, "over") {
 			s.ForgetAt = at.Draw(t, "forgotten")
 		}
+		s.Copied = rapid.IntRange(0, 1000).Draw(t, "SQLite files")
 		for _, part := range rapid.SliceOfN(name, 0, 2).Draw(t, "parts") {
 			s.Parts = append(s.Parts, Part{part, name.Draw(t, "failure")})
 		}
@@ -77,7 +78,7 @@ func TestCatalogue_Golden(t *testing.T) {
 	s := &Snapshot{
 		ID: snapshotID("a"), Start: epoch, Finished: epoch.Add(time.Second), Server: "par1-s1", Token: Token{1, 2}, View: "btrfs", Files: 3, Bytes: 4,
 		Sites: []Copy{{"par1", epoch.Add(time.Second)}, {"par2", epoch.Add(time.Minute)}}, ForgetAt: epoch.Add(time.Hour),
-		Parts: []Part{{"mysql/shop", "gone"}, {"postgresql/shop", ""}},
+		Parts: []Part{{"mysql/shop", "gone"}, {"postgresql/shop", ""}}, Copied: 5,
 	}
 	const want = `{"account":"shop","names":["par1-s1","btrfs","par1","par2"],"records":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqAnrX1lGfQDwABAgEGCAIC0A8DwKkHAYC6twM="}`
 	s.Account = "shop"
@@ -86,6 +87,11 @@ func TestCatalogue_Golden(t *testing.T) {
 			t.Errorf("%s is not set in the example", field)
 		}
 	}
+	const wantCopied = `{"account":"shop","names":["par1-s1","btrfs","par1","par2","mysql/shop","gone","postgresql/shop",""],"records":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqAnrX1lGfQDwABAgEGCAIC0A8DwKkHB4C6twMCBAUGBwU="}`
+	if got := string(pack("shop", []*Snapshot{s}).appendJSON(nil)); got != wantCopied {
+		t.Errorf("with copies: got  %s\nwant %s", got, wantCopied)
+	}
+	s.Copied = 0
 	const wantParts = `{"account":"shop","names":["par1-s1","btrfs","par1","par2","mysql/shop","gone","postgresql/shop",""],"records":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqAnrX1lGfQDwABAgEGCAIC0A8DwKkHA4C6twMCBAUGBw=="}`
 	if got := string(pack("shop", []*Snapshot{s}).appendJSON(nil)); got != wantParts {
 		t.Errorf("with parts: got  %s\nwant %s", got, wantParts)

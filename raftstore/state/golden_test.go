@@ -69,7 +69,7 @@ func examples() map[Name]any {
 			Restore: restore, Path: "www", Target: "restored", Status: TaskPending, Finished: at, Error: "e", Detail: "d",
 		}},
 		TaskFinish: TaskFinishData{Task: "t1", Error: "e", Detail: "d", Snapshot: &Snapshot{
-			ID: id, Account: "guestbook", Start: at, Finished: at, Server: "par1-s1", Token: token, View: "btrfs", Files: 1, Bytes: 2,
+			ID: id, Account: "guestbook", Start: at, Finished: at, Server: "par1-s1", Token: token, View: "btrfs", Files: 1, Bytes: 2, Copied: 3,
 			Sites: []Copy{{Site: "par1", CopiedAt: at}}, ForgetAt: at, Parts: []Part{{Name: "postgresql/guestbook", Error: "e"}},
 		}},
 		TaskForget: TaskForgetData{Task: "t1"},

@@ -83,7 +83,7 @@ func (d *InventoryData) level() int {
 }
 
 func (d *TaskFinishData) level() int {
-	if d.Snapshot != nil && len(d.Snapshot.Parts) > 0 {
+	if d.Snapshot != nil && (len(d.Snapshot.Parts) > 0 || d.Snapshot.Copied != 0) {
 		return LevelParts
 	}
 	return firstLevel

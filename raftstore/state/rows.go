@@ -92,6 +92,8 @@ type Snapshot struct {
 	View     string      `json:"view"`  // "btrfs": frozen and atomic; "live": files were read while programs ran
 	Files    int64       `json:"files"` // in the snapshot
 	Bytes    int64       `json:"bytes"` // in the snapshot
+	// Copied is how many SQLite files of a live view were copied while programs stood still. From level 3 on.
+	Copied int `json:"copied,omitempty"`
 	// Parts are the databases and mailboxes that it was to hold, and how each went. From level 3 on.
 	Parts []Part `json:"parts,omitempty"`
 	// Sites are the copies: the site where it was made, and each where a complete pass held it.

@@ -71,10 +71,10 @@ func (b *Beside) begin(homePath, parent, placing string) error {
 	if b.home, err = openDir(homePath); err != nil {
 		return err
 	}
-	if b.parent, err = beneath(b.home, parent); err != nil {
+	if b.parent, err = Beneath(b.home, parent); err != nil {
 		return err
 	}
-	switch placed, err := beneath(b.parent, b.target); {
+	switch placed, err := Beneath(b.parent, b.target); {
 	case err == nil:
 		found, err := identityOf(placed)
 		placed.Close()
@@ -95,7 +95,7 @@ func (b *Beside) begin(homePath, parent, placing string) error {
 	if err := unix.Mkdirat(int(b.home.Fd()), b.work, 0o700); err != nil {
 		return fmt.Errorf("make %s: %w", b.work, err)
 	}
-	if b.closed, err = beneath(b.home, b.work); err != nil {
+	if b.closed, err = Beneath(b.home, b.work); err != nil {
 		return err
 	}
 	if owner, err := ownerOf(b.closed); err != nil || owner != 0 {
@@ -106,7 +106,7 @@ func (b *Beside) begin(homePath, parent, placing string) error {
 		return err
 	}
 	b.Into.Name = "data"
-	if b.Into.Parent, err = beneath(b.closed, "through"); err != nil {
+	if b.Into.Parent, err = Beneath(b.closed, "through"); err != nil {
 		return err
 	}
 	if err := b.Into.Parent.Chmod(0o711); err != nil {
@@ -115,7 +115,7 @@ func (b *Beside) begin(homePath, parent, placing string) error {
 	if err := unix.Mkdirat(int(b.Into.Parent.Fd()), b.Into.Name, 0o700); err != nil {
 		return err
 	}
-	if b.dir, err = beneath(b.Into.Parent, b.Into.Name); err != nil {
+	if b.dir, err = Beneath(b.Into.Parent, b.Into.Name); err != nil {
 		return err
 	}
 	return b.dir.Chown(b.ids.Host(0), b.ids.Host(0))
@@ -163,7 +163,7 @@ func (b *Beside) Abandon() error {
 
 // removeWork removes the root-owned directory of this task. One of that name that the account made is not ours.
 func (b *Beside) removeWork() error {
-	dir, err := beneath(b.home, b.work)
+	dir, err := Beneath(b.home, b.work)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -194,8 +194,8 @@ func (b *Beside) close() {
 	}
 }
 
-// beneath opens a directory below another one. No link is followed, and nothing leads out.
-func beneath(dir *os.File, name string) (*os.File, error) {
+// Beneath opens a directory below another one. No link is followed, and nothing leads out.
+func Beneath(dir *os.File, name string) (*os.File, error) {
 	fd, err := unix.Openat2(int(dir.Fd()), name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
@@ -203,7 +203,7 @@ func beneath(dir *os.File, name string) (*os.File, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "openat2", Path: name, Err: err}
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd)), nil // os stats by this name where a directory tells no types
 }
 
 // identityOf names a directory for as long as it exists, whatever it is renamed to. It is the kernel's file handle:

@@ -74,13 +74,16 @@ const (
 // Store is the homes of one server. It is for one process; calls for different accounts may run at once, calls for
 // one account may not.
 type Store struct {
+	// Copying bounds how long an account stands still where no snapshot can be taken of its files.
+	Copying Limits
+
 	root  string
 	btrfs bool
 }
 
 // Open makes the layout where it is missing and removes what a crash left half done.
 func Open(root string) (*Store, error) {
-	s := &Store{root: root}
+	s := &Store{root: root, Copying: DefaultLimits}
 	// Accounts and restic, both with mapped ids, reach what is theirs below; nobody can list.
 	if err := makeDir(root, 0o711); err != nil {
 		return nil, fmt.Errorf("open homes: %w", err)
@@ -255,6 +258,59 @@ func (f *Fresh) RemoveScratch(name string) error {
 	return os.RemoveAll(filepath.Join(f.store.root, freshDir, string(f.account), name))
 }
 
+// Files is the home itself.
+func (f *Fresh) Files() *os.File { return f.dir }
+
+// Inside makes a directory in the home that is the account's root's, for what is then moved within the home.
+// RemoveInside has to be called before Commit.
+func (f *Fresh) Inside(name string) (Within, error) {
+	in := Within{f.dir, workPrefix + name}
+	if err := f.makeIn(f.dir, in.Name, 0, 0o700); err != nil {
+		return Within{}, err
+	}
+	return in, nil
+}
+
+// RemoveInside removes it.
+func (f *Fresh) RemoveInside(name string) error {
+	root, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", f.dir.Fd()))
+	if err != nil {
+		return err
+	}
+	return errors.Join(root.RemoveAll(workPrefix+name), root.Close())
+}
+
+// Directory makes a directory in the home, and those above it, where they are missing. What a restore put there may be
+// anything: no link is followed.
+func (f *Fresh) Directory(at string) error {
+	dir, err := Beneath(f.dir, ".")
+	for _, name := range strings.Split(at, "/") {
+		if err != nil {
+			return err
+		}
+		above := dir
+		if dir, err = Beneath(above, name); errors.Is(err, fs.ErrNotExist) {
+			if err = f.makeIn(above, name, User, 0o770); err == nil {
+				dir, err = Beneath(above, name)
+			}
+		}
+		above.Close()
+	}
+	if err != nil {
+		return err
+	}
+	return dir.Close()
+}
+
+// makeIn makes a directory that belongs to the account's root and one of its groups.
+func (f *Fresh) makeIn(parent *os.File, name string, group uint32, mode uint32) error {
+	if err := unix.Mkdirat(int(parent.Fd()), name, 0o700); err != nil {
+		return &fs.PathError{Op: "make", Path: name, Err: err}
+	}
+	err := unix.Fchownat(int(parent.Fd()), name, f.ids.Host(0), f.ids.Host(group), unix.AT_SYMLINK_NOFOLLOW)
+	return errors.Join(err, unix.Fchmodat(int(parent.Fd()), name, mode, 0))
+}
+
 // Keep makes a new directory beside the homes that were set aside, for the host's root alone.
 func (s *Store) Keep(account state.AccountName, token state.Token) (*os.Root, error) {
 	if err := checkName(account); err != nil {
@@ -325,11 +381,10 @@ func (s *Store) makeTree(path string) error {
 
 // discard removes a directory of .fresh or .views, with the subvolume or mount in it.
 func (s *Store) discard(dir string) error {
-	for _, name := range []string{"home", "files"} {
+	for _, name := range []string{"home", "mails", "files"} {
 		path := filepath.Join(dir, name)
-		// A live view is a mount: what lies behind it must never be removed through it.
-		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil &&
-			!errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		// Mounts of a view, with those on them: what lies behind them must never be removed through them.
+		if err := unmountAll(path); err != nil {
 			return fmt.Errorf("unmount %s: %w", path, err)
 		}
 		if s.btrfs && isSubvolume(path) {
@@ -339,6 +394,19 @@ func (s *Store) discard(dir string) error {
 		}
 	}
 	return os.RemoveAll(dir)
+}
+
+// unmountAll removes every mount at a path, and what is mounted below. None there: nothing to do.
+func unmountAll(path string) error {
+	for {
+		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // checkName keeps a name from being a path, and from being one of ours.

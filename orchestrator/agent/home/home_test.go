@@ -145,11 +145,11 @@ func TestStore_View(t *testing.T) {
 	roots(t, func(t *testing.T, root string) {
 		s := open(t, root)
 		make1(t, s, "shop", first)
-		v, err := s.PrepareView("shop", []byte("{}"))
+		v, err := s.PrepareView("shop")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := v.Take(); err != nil {
+		if err := errors.Join(v.Take(), v.Arrange()); err != nil {
 			t.Fatal(err)
 		}
 		file := filepath.Join(s.Path("shop"), "file")
@@ -174,10 +174,10 @@ func TestStore_View(t *testing.T) {
 			t.Errorf("home after removing its view = %q", got)
 		}
 		for range 2 {
-			if v, err = s.PrepareView("shop", []byte("{}")); err != nil {
+			if v, err = s.PrepareView("shop"); err != nil {
 				t.Fatal(err)
 			}
-			if err := v.Take(); err != nil {
+			if err := errors.Join(v.Take(), v.Arrange()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -362,7 +362,7 @@ func TestStore_ViewOfDatabase(t *testing.T) {
 		writer.Wait()
 	})
 	for range 5 {
-		v, err := s.PrepareView("shop", nil)
+		v, err := s.PrepareView("shop")
 		if err != nil {
 			t.Fatal(err)
 		}

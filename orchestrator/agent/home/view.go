@@ -3,6 +3,7 @@ package home
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -11,21 +12,28 @@ import (
 	"drp/raftstore/state"
 )
 
-// View is what a backup reads: a directory with the files of the home in "files" and the account's own record in
-// "account.json". It lies at the same path for each backup of an account, so that restic finds the previous one.
+// View is what a backup reads: a directory with the files of the home in "files", its mail in "mails" (if there is any) and
+// the account's own record in "account.json". It lies at the same path for each backup of an account, so that restic finds
+// the previous one.
+//
+// It is made by PrepareView and Search while the account runs, Take while it stands still, and Arrange afterwards.
 type View struct {
-	// Kind is "btrfs": one moment of all files; or "live": files are read while programs write.
+	// Kind is "btrfs": one moment of all files; or "live": files are read while programs write, but for those that Take has
+	// copied.
 	Kind string
 	// Dir is the open directory; restic runs in it.
 	Dir *os.File
+	// Mail: there is a directory of mailboxes.
+	Mail bool
 
 	store   *Store
 	account state.AccountName
+	ids     IDs
+	copies  copies
 }
 
-// PrepareView does all of a view that can be done while the account runs. At most one view of an account exists;
-// an older one is removed.
-func (s *Store) PrepareView(account state.AccountName, record []byte) (*View, error) {
+// PrepareView begins a view. At most one of an account exists; an older one is removed.
+func (s *Store) PrepareView(account state.AccountName) (*View, error) {
 	rec, ok, err := s.Held(account)
 	if err != nil {
 		return nil, err
@@ -33,17 +41,17 @@ func (s *Store) PrepareView(account state.AccountName, record []byte) (*View, er
 	if !ok {
 		return nil, fmt.Errorf("view home of %s: there is no home here", account)
 	}
-	v := &View{Kind: "live", store: s, account: account}
+	v := &View{Kind: "live", store: s, account: account, ids: rec.IDs}
 	if s.btrfs && isSubvolume(s.Path(account)) {
 		v.Kind = "btrfs"
 	}
-	if err := v.prepare(rec, record); err != nil {
+	if err := v.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("view home of %s: %w", account, err), s.dropView(account))
 	}
 	return v, nil
 }
 
-func (v *View) prepare(rec Record, record []byte) error {
+func (v *View) prepare() error {
 	if err := v.store.dropView(v.account); err != nil {
 		return err
 	}
@@ -52,14 +60,8 @@ func (v *View) prepare(rec Record, record []byte) error {
 		return err
 	}
 	// Owned by the account's root, as which restic runs.
-	document := filepath.Join(dir, "account.json")
-	if err := os.WriteFile(document, record, 0o400); err != nil {
+	if err := os.Lchown(dir, v.ids.Host(0), v.ids.Host(0)); err != nil {
 		return err
-	}
-	for _, path := range []string{document, dir} {
-		if err := os.Lchown(path, rec.IDs.Host(0), rec.IDs.Host(0)); err != nil {
-			return err
-		}
 	}
 	var err error
 	if v.Dir, err = openDir(dir); err != nil {
@@ -79,37 +81,116 @@ func (v *View) sync() error {
 	return errors.Join(unix.Syncfs(int(source.Fd())), source.Close())
 }
 
-// Take fixes the moment. The caller freezes the account around it.
+// Still reports whether the account is to stand still for Take.
+func (v *View) Still() bool { return v.Kind == "btrfs" || len(v.copies.found) > 0 }
+
+// Take fixes the moment. The caller freezes the account around it when Still says so.
 func (v *View) Take() error {
-	source := v.store.Path(v.account)
-	to := filepath.Join(v.store.viewDir(v.account), "files")
-	if v.Kind == "btrfs" {
-		from, err := openDir(source)
-		if err != nil {
-			return fmt.Errorf("view home of %s: %w", v.account, err)
-		}
-		defer from.Close()
-		return snapshotSubvolume(from, to)
+	if v.Kind != "btrfs" {
+		v.copyAll()
+		return nil
 	}
-	if err := os.Mkdir(to, 0o700); err != nil {
+	from, err := openDir(v.store.Path(v.account))
+	if err != nil {
 		return fmt.Errorf("view home of %s: %w", v.account, err)
 	}
-	if err := unix.Mount(source, to, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("view home of %s: bind %s: %w", v.account, to, err)
+	defer from.Close()
+	return snapshotSubvolume(from, v.path("files"))
+}
+
+// Arrange puts everything where restic is to find it.
+func (v *View) Arrange() error {
+	if v.Kind != "btrfs" {
+		if err := v.show(); err != nil {
+			return fmt.Errorf("view home of %s: %w", v.account, err)
+		}
 	}
-	if err := unix.Mount("", to, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
-		return fmt.Errorf("view home of %s: make %s read-only: %w", v.account, to, err)
+	if err := v.moveMail(); err != nil {
+		return fmt.Errorf("view mail of %s: %w", v.account, err)
 	}
 	return nil
 }
 
+// show mounts the files as they are, under the copies if there are any.
+func (v *View) show() error {
+	files := v.path("files")
+	if err := os.Mkdir(files, 0o700); err != nil {
+		return err
+	}
+	home, err := openDir(v.store.Path(v.account))
+	if err != nil {
+		return err
+	}
+	defer home.Close()
+	if v.overlay(home, files) {
+		return nil
+	}
+	return bind(home, files)
+}
+
+// bind mounts a directory at another place, to be read.
+func bind(dir *os.File, at string) error {
+	if err := unix.Mount(byDescriptor(dir), at, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", at, err)
+	}
+	if err := unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+		return fmt.Errorf("make %s read-only: %w", at, err)
+	}
+	return nil
+}
+
+// byDescriptor is a path to an open file that nobody can change.
+func byDescriptor(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
+// Mail is where the mailboxes of an account lie in its home: DOMAIN/NAME.
+const Mail = "admin/mail"
+
+// moveMail mounts the mail beside the files, and an empty directory like it over the place where it lies among them, so that
+// a snapshot holds it once.
+func (v *View) moveMail() error {
+	mail, err := Beneath(v.Dir, "files/"+Mail)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil // whatever is there is a file of the account
+	}
+	if err != nil {
+		return err
+	}
+	defer mail.Close()
+	for _, name := range []string{"mails", "empty"} {
+		if err := os.Mkdir(v.path(name), 0o700); err != nil {
+			return err
+		}
+	}
+	if err := bind(mail, v.path("mails")); err != nil {
+		return err
+	}
+	empty, err := openDir(v.path("empty"))
+	if err != nil {
+		return err
+	}
+	defer empty.Close()
+	if err := sameAttributes(mail, empty); err != nil {
+		return err
+	}
+	if err := unix.Mount(byDescriptor(empty), byDescriptor(mail), "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("cover %s: %w", Mail, err)
+	}
+	v.Mail = true
+	return nil
+}
+
+// Document writes the account's own record.
+func (v *View) Document(record []byte) error {
+	path := v.path("account.json")
+	if err := os.WriteFile(path, record, 0o400); err != nil {
+		return fmt.Errorf("view home of %s: %w", v.account, err)
+	}
+	return os.Lchown(path, v.ids.Host(0), v.ids.Host(0))
+}
+
 // Scratch makes a directory of the view, beside the files, that is the account's root's and nobody else's.
 func (v *View) Scratch(name string) (*os.Root, error) {
-	rec, ok, err := v.store.Held(v.account)
-	if err != nil || !ok {
-		return nil, errors.Join(fmt.Errorf("view home of %s: there is no home here", v.account), err)
-	}
-	return scratch(filepath.Join(v.store.viewDir(v.account), name), rec.IDs)
+	return scratch(v.path(name), v.ids)
 }
 
 func scratch(dir string, ids IDs) (*os.Root, error) {
@@ -122,9 +203,9 @@ func scratch(dir string, ids IDs) (*os.Root, error) {
 	return os.OpenRoot(dir)
 }
 
-// Holds says whether a directory is among the files of the view, reached by no link.
+// Holds says whether a directory is in the view, reached by no link.
 func (v *View) Holds(path string) error {
-	dir, err := beneath(v.Dir, filepath.Join("files", path))
+	dir, err := Beneath(v.Dir, path)
 	if err != nil {
 		return err
 	}
@@ -138,6 +219,8 @@ func (v *View) Close() error {
 	}
 	return v.store.dropView(v.account)
 }
+
+func (v *View) path(name string) string { return filepath.Join(v.store.viewDir(v.account), name) }
 
 func (s *Store) viewDir(account state.AccountName) string {
 	return filepath.Join(s.root, viewsDir, string(account))

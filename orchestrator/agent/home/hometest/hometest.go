@@ -71,9 +71,11 @@ func mkdir(t testing.TB, path string) {
 func unmount(t testing.TB, at string) {
 	t.Cleanup(func() {
 		// A view that a test left is a mount as well.
-		views, _ := filepath.Glob(filepath.Join(at, "*", ".views", "*", "files"))
-		for _, v := range views {
-			_ = unix.Unmount(v, unix.MNT_DETACH)
+		for _, name := range []string{"mails", "files"} {
+			views, _ := filepath.Glob(filepath.Join(at, "*", ".views", "*", name))
+			for _, v := range views {
+				_ = unix.Unmount(v, unix.MNT_DETACH)
+			}
 		}
 		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
 			t.Errorf("unmount %s: %v", at, err)

@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+
+	"drp/orchestrator/agent/home"
+	"drp/orchestrator/agent/mail"
+	"drp/orchestrator/wire"
+	"drp/raftstore/state"
+)
+
+// mails is where a snapshot holds mail: DOMAIN/NAME. Older ones hold it among the files.
+const mails = "mails"
+
+// returning is what is restored of a home before it is merged into its place. It is in the home, so that nothing has to be copied.
+const returning = "mails"
+
+// restoreMail brings the mail back into a home that is being made, before any program runs. A mailbox that the snapshot
+// lacks comes from the newest that has it.
+func (w *account) restoreMail(ctx context.Context, d wire.DesiredAccount, ids home.IDs, fresh *home.Fresh) error {
+	from := map[state.SnapshotID][]string{}
+	for _, m := range d.Account.Mailboxes {
+		switch id, older := d.Parts[m.Part()]; {
+		case !older:
+		case id == "":
+			w.Log.Error("no snapshot holds a mailbox: the account comes back without", "account", w.name, "mailbox", m.Part())
+		default:
+			w.Log.Warn("a mailbox comes from an older snapshot", "account", w.name, "mailbox", m.Part(), "snapshot", id.Short())
+			from[id] = append(from[id], m.Part(), path.Join("files", home.Mail, m.Domain, m.Name))
+			if err := fresh.Directory(path.Join(home.Mail, m.Domain)); err != nil {
+				return fmt.Errorf("restore mailbox %s: %w", m.Part(), err)
+			}
+		}
+	}
+	from[*d.Restore] = []string{mails}
+	order := append([]state.SnapshotID{*d.Restore}, slices.DeleteFunc(slices.Sorted(maps.Keys(from)), func(id state.SnapshotID) bool { return id == *d.Restore })...)
+	for _, id := range order {
+		result, err := w.mergeFrom(ctx, d, id, from[id], ids, fresh)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("restore mail of snapshot %s: %w", id.Short(), err)
+		}
+		w.Log.Info("mail restored", "account", w.name, "snapshot", id.Short(), "result", result.String())
+	}
+	return nil
+}
+
+// mergeFrom restores what a snapshot holds under these names, and merges it into the home's mail.
+func (w *account) mergeFrom(ctx context.Context, d wire.DesiredAccount, id state.SnapshotID, names []string, ids home.IDs, fresh *home.Fresh) (result mail.Result, err error) {
+	into, err := fresh.Inside(returning)
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, fresh.RemoveInside(returning)) }()
+	if err := w.Backups.RestoreOthers(ctx, ids, *d.Repository, id, names, into); err != nil {
+		return result, err
+	}
+	for _, root := range []string{mails, path.Join("files", home.Mail)} {
+		source, err := home.Beneath(into.Parent, path.Join(into.Name, root))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return result, err
+		}
+		err = mergeMail(source, fresh, &result)
+		if err = errors.Join(err, source.Close()); err != nil {
+			return result, err
+		}
+	}
+	return result, nil
+}
+
+func mergeMail(source *os.File, fresh *home.Fresh, result *mail.Result) error {
+	if err := fresh.Directory(home.Mail); err != nil {
+		return err
+	}
+	target, err := home.Beneath(fresh.Files(), home.Mail)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	*result, err = mail.Merge(source, target)
+	return err
+}
