@@ -3,6 +3,7 @@ package replicator_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"drp/replicator"
 	"drp/replicator/storetest"
 )
+
+var kills = flag.Int("kills", 20, "how often TestPass_Killed kills the copier")
 
 // copierVariable makes this test binary a copier, so that a test can kill it: FROM TO, endpoints.
 const copierVariable = "REPLICATOR_TEST_COPIER"
@@ -46,9 +49,9 @@ func copier(endpoints string) int {
 	return 0
 }
 
-// TestPass_Killed kills the copier with SIGKILL at twenty points of one copy; after each the destination passes check.
+// TestPass_Killed kills the copier with SIGKILL at many points of a copy; after each the destination passes check, as it has
+// to when it is promoted because its source has vanished.
 func TestPass_Killed(t *testing.T) {
-	const kills = 20
 	w := newTwo(t)
 	for n := range 6 {
 		w.backup(t, fmt.Sprint("file ", n), 1<<20)
@@ -63,11 +66,18 @@ func TestPass_Killed(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	ended := 0
-	for range kills {
+	killed, began := 0, 0
+	for killed < *kills {
 		// Few writes in each round, so that all of them lie on the way.
 		left := len(keys(t, w.from, "shop/")) - len(keys(t, w.to, "shop/"))
-		at, before := 1+random.IntN(max(1, min(4, left))), random.IntN(2) == 0
+		if left == 0 { // a copy is complete: another one begins
+			began++
+			if err := os.RemoveAll(w.target.File("target", "shop")); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		at, before := 1+random.IntN(min(4, left)), random.IntN(2) == 0
 		cmd := exec.Command(self)
 		cmd.Env = append(os.Environ(), copierVariable+"="+w.source.Endpoint+" "+proxy.Endpoint)
 		var mu sync.Mutex
@@ -95,10 +105,11 @@ func TestPass_Killed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Wait(); err == nil {
-			ended++
-		} else if cmd.ProcessState.Exited() {
-			t.Fatalf("the copier failed by itself: %v\n%s", err, &out)
+		if err := cmd.Wait(); err != nil {
+			if cmd.ProcessState.Exited() {
+				t.Fatalf("the copier failed by itself: %v\n%s", err, &out)
+			}
+			killed++
 		}
 		if held := keys(t, w.to, "shop/config"); len(held) > 0 {
 			w.there.Check(t)
@@ -106,7 +117,8 @@ func TestPass_Killed(t *testing.T) {
 			t.Errorf("there is no config and yet %v", held)
 		}
 	}
-	t.Logf("%d of %d passes ended before they were killed", ended, kills)
+	proxy.Watch(nil, nil)
+	t.Logf("%d kills in the middle of %d copies, and restic check --read-data passed after each", killed, began+1)
 	r := w.mustPass(t)
 	if len(r.Snapshots) != 7 {
 		t.Errorf("the last pass holds %d snapshots, want 7", len(r.Snapshots))

@@ -2,8 +2,6 @@ package maintenance_test
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,21 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	//lint:ignore SA1019 restic's format has it
-	"golang.org/x/crypto/poly1305"
+	"drp/replicator/storetest"
 )
 
 // holder is somebody who has a repository's password and may write to it through a gateway: he adds what he likes, under
 // the name that is its hash, and can delete nothing.
 type holder struct {
 	place *place
-	key   struct {
-		MAC struct {
-			K []byte `json:"k"`
-			R []byte `json:"r"`
-		} `json:"mac"`
-		Encrypt []byte `json:"encrypt"`
-	}
+	key   storetest.MasterKey
 }
 
 func newHolder(t testing.TB, p *place) *holder {
@@ -44,29 +35,6 @@ func (h *holder) cat(t testing.TB, into any, what ...string) {
 	if i := bytes.IndexAny(out, "{["); i < 0 || json.Unmarshal(out[i:], into) != nil {
 		t.Fatalf("restic cat %v: %s", what, out)
 	}
-}
-
-// seal encrypts as restic does: AES-256-CTR, and Poly1305-AES over the ciphertext.
-func (h *holder) seal(t testing.TB, plain []byte) []byte {
-	t.Helper()
-	nonce := make([]byte, 16)
-	rand.Read(nonce)
-	block, err := aes.NewCipher(h.key.Encrypt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sealed := make([]byte, len(plain))
-	cipher.NewCTR(block, nonce).XORKeyStream(sealed, plain)
-	mac, err := aes.NewCipher(h.key.MAC.K)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var key [32]byte
-	copy(key[:16], h.key.MAC.R)
-	mac.Encrypt(key[16:], nonce)
-	var tag [16]byte
-	poly1305.Sum(&tag, sealed, &key)
-	return append(append(nonce, sealed...), tag[:]...)
 }
 
 // add stores an object under its hash.
@@ -137,7 +105,7 @@ func (h *holder) poison(t testing.TB, copies int) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h.add(t, "index", h.seal(t, content))
+			h.add(t, "index", h.key.Seal(t, content))
 		}
 	}
 }
@@ -155,5 +123,5 @@ func (h *holder) snapshot(t testing.TB, like, tree string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h.add(t, "snapshots", h.seal(t, content))
+	return h.add(t, "snapshots", h.key.Seal(t, content))
 }

@@ -1,9 +1,11 @@
 package maintenance_test
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"flag"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -21,9 +23,22 @@ func TestRun_Hostile(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
 	p := newPlace(t, "par1")
+	p.repo.Init(t)
+	empty := make(map[string][]byte) // what a new repository is
+	for _, key := range p.keys(t, "") {
+		content, err := os.ReadFile(p.server.File("drp-par1", key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		empty[key] = content
+	}
 	undone := 0
 	for n := range *attacks {
-		p.repo.Init(t)
+		for key, content := range empty {
+			if _, err := p.keeper.Store.Put(t.Context(), key, content, sha256.Sum256(content)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		dir := t.TempDir()
 		var ids []string
 		var saved []map[string]string
@@ -82,6 +97,7 @@ func TestRun_Hostile(t *testing.T) {
 			p.forget(t, key)
 		}
 	}
+	t.Logf("%d attacks, %d of them undone, and every genuine snapshot restores", *attacks, undone)
 	if undone == 0 {
 		t.Error("no attack had any effect: they prove nothing")
 	}

@@ -27,10 +27,11 @@ func (s *Server) Through(endpoint string) *Server {
 	return &Server{Endpoint: endpoint, Region: s.Region, Admin: s.Admin, Reader: s.Reader}
 }
 
-// Init creates the repository.
+// Init creates the repository. Its password is tried in no time.
 func (r *Repository) Init(tb testing.TB) {
 	tb.Helper()
 	r.must(tb, "", "init")
+	r.cheapen(tb)
 }
 
 // Backup saves a directory and returns the snapshot's id.
