@@ -121,6 +121,9 @@ func (r *Repository) appendJSON(b []byte) []byte {
 	if !r.InitialisedAt.IsZero() {
 		b = appendTime(append(b, `,"initialised_at":`...), r.InitialisedAt)
 	}
+	if r.Number != 0 {
+		b = strconv.AppendInt(append(b, `,"number":`...), int64(r.Number), 10)
+	}
 	return append(b, '}')
 }
 

@@ -60,6 +60,7 @@ func TestProperty_RowsEncodeAsJSON(t *testing.T) {
 			&Repository{
 				Account: AccountName(text.Draw(t, "account")), Home: Home{SiteName(text.Draw(t, "home")), rapid.Uint64().Draw(t, "epoch")},
 				SealedPassword: rapid.SampledFrom([][]byte{nil, {}, {1}, []byte("sealed")}).Draw(t, "password"), InitialisedAt: when("initialised"),
+				Number: rapid.SampledFrom([]int{0, 2, 17}).Draw(t, "number"),
 			},
 			&AuditEntry{
 				Seq: rapid.Uint64().Draw(t, "seq"), Index: rapid.Uint64().Draw(t, "index"), At: at, By: text.Draw(t, "by"),

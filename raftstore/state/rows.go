@@ -72,13 +72,15 @@ type Home struct {
 	Epoch uint64   `json:"epoch"`
 }
 
-// Repository is the restic repository of one account.
+// Repository is the present restic repository of one account. Its name (see Name) is that of its place in every store.
 type Repository struct {
 	Account        AccountName `json:"account"`
 	Home           Home        `json:"home"`
 	SealedPassword []byte      `json:"sealed_password"` // age, to the coordinators and the offline recipients
 	// InitialisedAt is when the home's worker had written config and key. Zero: no backup can run yet.
 	InitialisedAt time.Time `json:"initialised_at,omitzero"`
+	// Number is 0 for an account's first repository, then 2, 3 …
+	Number int `json:"number,omitempty"`
 }
 
 // Snapshot is the catalogue's record of one restic snapshot of one account.
