@@ -38,6 +38,7 @@ func applyAssign(c *change, d AssignData) (bool, error) {
 	if old != nil && !old.Token.Less(next.Token) {
 		return false, refuse(ErrConflict, "account %s: token %s is not higher than %s", d.Account, next.Token, old.Token)
 	}
+	c.rememberHolder(old, d.Server)
 	assignmentTable.put(c.Txn, next)
 	c.moveHome(d.Account, server.Site)
 	c.endTasks(next)
@@ -61,8 +62,15 @@ func checkSuccession(old *Assignment, d AssignData) error {
 	return nil
 }
 
-// moveHome moves the home of an account's repository to a site, if it has a repository that lies elsewhere.
+// moveHome moves the home of an account's repositories to a site, if it has some that lie elsewhere.
 func (c *change) moveHome(account AccountName, site SiteName) {
+	for _, old := range retiredTable.find(c.Txn, "account", string(account)) {
+		if old.Repository.Home.Site != site {
+			next := *old
+			next.Repository.Home = Home{Site: site, Epoch: old.Repository.Home.Epoch + 1}
+			retiredTable.put(c.Txn, &next)
+		}
+	}
 	old := repositoryTable.get(c.Txn, string(account))
 	if old == nil || old.Home.Site == site {
 		return

@@ -78,6 +78,11 @@ func (c *change) sealedTo(id string) string {
 			return "the repository's password of account " + string(r.Account)
 		}
 	}
+	for _, r := range retiredTable.list(c.Txn) {
+		if SealedTo(r.Repository.SealedPassword) == id {
+			return "the password of repository " + r.Repository.Name()
+		}
+	}
 	for _, a := range accountTable.list(c.Txn) {
 		for _, s := range a.Services {
 			if SealedTo(s.SealedEnvironment) == id {
@@ -117,19 +122,34 @@ func (c *change) reseal(item ResealItem) (bool, error) {
 		next.SealedKey = item.Sealed
 		issuerTable.put(c.Txn, &next)
 	case SecretRepository:
-		old := repositoryTable.get(c.Txn, string(item.Account))
-		if old == nil || Sum(old.SealedPassword) != item.Old {
-			return false, nil
-		}
-		next := *old
-		next.SealedPassword = item.Sealed
-		repositoryTable.put(c.Txn, &next)
+		return c.resealRepository(item), nil
 	case SecretEnvironment:
 		return c.resealEnvironment(item), nil
 	default:
 		return false, refuse(ErrInvalid, "%q is no kind of secret", item.Kind)
 	}
 	return true, nil
+}
+
+// resealRepository finds a later repository by its name.
+func (c *change) resealRepository(item ResealItem) bool {
+	account, number, err := ParseRepositoryName(string(item.Account))
+	if err != nil {
+		return false
+	}
+	if old := repositoryTable.get(c.Txn, string(account)); old != nil && old.Number == number && Sum(old.SealedPassword) == item.Old {
+		next := *old
+		next.SealedPassword = item.Sealed
+		repositoryTable.put(c.Txn, &next)
+		return true
+	}
+	if old := retiredTable.get(c.Txn, retiredKey(account, number)); old != nil && Sum(old.Repository.SealedPassword) == item.Old {
+		next := *old
+		next.Repository.SealedPassword = item.Sealed
+		retiredTable.put(c.Txn, &next)
+		return true
+	}
+	return false
 }
 
 func (c *change) resealEnvironment(item ResealItem) bool {

@@ -7,7 +7,8 @@ import (
 )
 
 func applySnapshotsForget(c *change, d SnapshotsForgetData) (bool, error) {
-	if _, err := c.repositoryAt(d.Account, d.Home); err != nil {
+	repo, err := c.repositoryAt(d.Account, d.Home)
+	if err != nil {
 		return false, err
 	}
 	known := map[SnapshotID]*Snapshot{}
@@ -20,11 +21,13 @@ func applySnapshotsForget(c *change, d SnapshotsForgetData) (bool, error) {
 		switch {
 		case s == nil:
 			return false, refuse(ErrNotFound, "account %s has no snapshot %s", d.Account, id.Short())
+		case s.Repository != repo.Number:
+			return false, refuse(ErrConflict, "snapshot %s is in repository %s, which is retired: nothing is deleted there before all of it goes", id.Short(), RepositoryName(d.Account, s.Repository))
 		case s.ForgetAt.IsZero():
 			marked[id] = s
 		}
 	}
-	if err := c.checkNewestStay(d.Account, d.Home, marked); err != nil {
+	if err := c.checkNewestStay(d.Account, c.sitesOf(d.Account, d.Home), marked); err != nil {
 		return false, err
 	}
 	if err := c.checkUnread(d.Account, marked); err != nil {
@@ -40,17 +43,24 @@ func applySnapshotsForget(c *change, d SnapshotsForgetData) (bool, error) {
 	return len(marked) > 0, nil
 }
 
-// checkNewestStay refuses to take from a site that is to hold the account the newest snapshot that it has, or the newest that
-// holds one of its databases or mailboxes whole. A site that is behind would be left with nothing to restore from; so would a
-// database whose dumps have failed for long.
-func (c *change) checkNewestStay(account AccountName, home Home, marked map[SnapshotID]*Snapshot) error {
+// sitesOf are those that are to hold an account: the home, and the replicas of its policy.
+func (c *change) sitesOf(account AccountName, home Home) []SiteName {
 	sites := []SiteName{home.Site}
-	var parts []string
 	if a := accountTable.get(c.Txn, string(account)); a != nil {
-		parts = a.Parts()
 		if p := policyTable.get(c.Txn, string(a.Policy)); p != nil {
 			sites = append(sites, p.Replicas...)
 		}
+	}
+	return sites
+}
+
+// checkNewestStay refuses to take from one of these sites the newest snapshot that it has, or the newest that
+// holds one of its databases or mailboxes whole. A site that is behind would be left with nothing to restore from; so would a
+// database whose dumps have failed for long.
+func (c *change) checkNewestStay(account AccountName, sites []SiteName, marked map[SnapshotID]*Snapshot) error {
+	var parts []string
+	if a := accountTable.get(c.Txn, string(account)); a != nil {
+		parts = a.Parts()
 	}
 	all := snapshotsOf(c.Txn, account) // newest first
 	for _, site := range sites {
@@ -111,7 +121,8 @@ func (c *change) checkUnread(account AccountName, marked map[SnapshotID]*Snapsho
 }
 
 func applyMaintenanceRecord(c *change, d MaintenanceRecordData) (bool, error) {
-	if _, err := c.repositoryAt(d.Account, d.Home); err != nil {
+	repo, err := c.repositoryAt(d.Account, d.Home)
+	if err != nil {
 		return false, err
 	}
 	old := maintenanceTable.get(c.Txn, string(d.Account))
@@ -131,7 +142,7 @@ func applyMaintenanceRecord(c *change, d MaintenanceRecordData) (bool, error) {
 		next.Failures = 1
 	}
 	var gone []*Snapshot
-	for _, s := range snapshotsOf(c.Txn, d.Account) { // what is gone is gone, also when the rest did not work
+	for _, s := range c.snapshotsIn(d.Account, repo.Number) { // what is gone is gone, also when the rest did not work
 		if !s.ForgetAt.IsZero() && slices.Contains(d.Forgotten, s.ID) {
 			gone = append(gone, s)
 		}
@@ -142,7 +153,7 @@ func applyMaintenanceRecord(c *change, d MaintenanceRecordData) (bool, error) {
 }
 
 func applyVerificationRecord(c *change, d VerificationRecordData) (bool, error) {
-	if _, err := c.account(d.Account); err != nil {
+	if _, _, err := c.copied(d.Account); err != nil {
 		return false, err
 	}
 	if _, err := c.site(d.Site); err != nil {
@@ -196,7 +207,11 @@ func (v *Verification) succeed(c *change, d VerificationRecordData) error {
 			v.readPart(began, c.at, d.Part, d.Parts)
 		}
 	case Proven:
-		if snapshotOf(c.Txn, d.Account, d.Snapshot) == nil {
+		account, number, err := c.copied(d.Account)
+		if err != nil {
+			return err
+		}
+		if s := snapshotOf(c.Txn, account, d.Snapshot); s == nil || s.Repository != number {
 			return refuse(ErrNotFound, "account %s has no snapshot %s", d.Account, d.Snapshot.Short())
 		}
 		if good {

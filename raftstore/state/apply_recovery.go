@@ -4,7 +4,7 @@ package state
 // still recorded: it is how the person learns what is true.
 var heldBack = map[Name]bool{
 	Assign: true, AssignmentStop: true, AssignmentFenced: true, TaskCreate: true, RunCreate: true, RunAccounts: true, RunConfirm: true,
-	RepositoryCreate: true,
+	RepositoryCreate: true, RepositoryRenew: true, RepositoryRemove: true,
 }
 
 // checkHold is the promise that a recovered cluster does nothing by itself, whoever leads it and whatever that believes.
@@ -82,6 +82,7 @@ func applyAssignmentAdopt(c *change, d AssignmentAdoptData) (bool, error) {
 	if d.Token.Incarnation == 0 || d.Token.Generation == 0 {
 		return false, refuse(ErrInvalid, "account %s: %s is no token", d.Account, d.Token)
 	}
+	c.rememberHolder(assignmentTable.get(c.Txn, string(d.Account)), d.Server)
 	next := &Assignment{Account: d.Account, Server: d.Server, Token: d.Token, At: c.at, ReadyAt: c.at}
 	assignmentTable.put(c.Txn, next)
 	c.moveHome(d.Account, server.Site)

@@ -43,7 +43,8 @@ func applyRepositoryReady(c *change, d RepositoryReadyData) (bool, error) {
 // applyReplicationRecord records one pass. Only a complete one makes copies: a snapshot is never called copied
 // because part of it is there.
 func applyReplicationRecord(c *change, d ReplicationRecordData) (bool, error) {
-	if _, err := c.account(d.Account); err != nil {
+	account, number, err := c.copied(d.Account)
+	if err != nil {
 		return false, err
 	}
 	for _, site := range []SiteName{d.From, d.To} {
@@ -59,7 +60,7 @@ func applyReplicationRecord(c *change, d ReplicationRecordData) (bool, error) {
 		Objects: d.Objects, Bytes: d.Bytes, Error: d.Error,
 	}
 	if d.Error == "" {
-		c.markCopied(d.Account, d.Snapshots, d.To)
+		c.markCopied(account, number, d.Snapshots, d.To)
 	} else {
 		next.Failures = 1
 		if old := replicationTable.get(c.Txn, replicationTable.key(next)); old != nil {
@@ -70,11 +71,11 @@ func applyReplicationRecord(c *change, d ReplicationRecordData) (bool, error) {
 	return true, nil
 }
 
-// markCopied notes that a site holds snapshots. The time of the first copy there stays. An id that is not known is forged,
+// markCopied notes that a site holds snapshots of a repository. The time of the first copy there stays. An id that is not known is forged,
 // or was made by a backup whose end was never recorded.
-func (c *change) markCopied(account AccountName, ids []SnapshotID, site SiteName) {
+func (c *change) markCopied(account AccountName, number int, ids []SnapshotID, site SiteName) {
 	var marked []*Snapshot
-	for _, old := range snapshotsOf(c.Txn, account) {
+	for _, old := range c.snapshotsIn(account, number) {
 		if _, there := old.At(site); there || !slices.Contains(ids, old.ID) {
 			continue
 		}

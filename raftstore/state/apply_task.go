@@ -122,6 +122,10 @@ func (c *change) recordSnapshot(t *Task, made *Snapshot) error {
 	if old != nil {
 		return refuse(ErrConflict, "snapshot %s is known already: server %s made it of account %s", s.ID.Short(), old.Server, old.Account)
 	}
+	s.Repository = 0
+	if repo := repositoryTable.get(c.Txn, string(t.Account)); repo != nil {
+		s.Repository = repo.Number // a renewal ends the backups that began before it
+	}
 	s.Parts, s.Copied = ShortenParts(s.Parts), max(s.Copied, 0)
 	s.Account, s.Server, s.Token = t.Account, t.Server, t.Token
 	s.Start = between(s.Start, t.Created, c.at)

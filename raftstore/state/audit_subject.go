@@ -81,6 +81,12 @@ func protectionSubject(payload any) (what, detail string) {
 		return "account " + string(d.Account), strconv.Itoa(len(d.Forgotten)) + " snapshots gone " + d.Error
 	case VerificationRecordData:
 		return "account " + string(d.Account), string(d.Kind) + " at " + string(d.Site) + " " + d.Error
+	case RepositoryRenewData:
+		return "account " + string(d.Account), renewal(d)
+	case RepositoryRemoveData:
+		return "account " + string(d.Account), "all of repository " + RepositoryName(d.Account, d.Number) + " is over"
+	case RepositoryRemovedData:
+		return "account " + string(d.Account), "repository " + RepositoryName(d.Account, d.Number) + " at " + string(d.Site) + " removed " + d.Error
 	case PauseSetData:
 		return string(d.Pause.Kind) + " " + d.Pause.Name, "paused " + d.Pause.Reason
 	case PauseClearData:
@@ -88,6 +94,14 @@ func protectionSubject(payload any) (what, detail string) {
 	default:
 		return "", ""
 	}
+}
+
+func renewal(d RepositoryRenewData) string {
+	detail := "a new repository after " + RepositoryName(d.Account, d.Number)
+	if d.Server != "" {
+		detail += ": server " + string(d.Server) + " was compromised"
+	}
+	return detail + " " + d.Reason
 }
 
 func identitySubject(payload any) (what, detail string) {

@@ -66,6 +66,9 @@ func pack(account AccountName, list []*Snapshot) *catalogue {
 		if s.Copied > 0 {
 			more |= hasCopied
 		}
+		if s.Repository != 0 {
+			more |= inRepository
+		}
 		b = binary.AppendUvarint(b, more)
 		if more&hasForgetAt != 0 {
 			b = since(b, s.ForgetAt)
@@ -78,6 +81,9 @@ func pack(account AccountName, list []*Snapshot) *catalogue {
 		}
 		if more&hasCopied != 0 {
 			b = binary.AppendUvarint(b, uint64(s.Copied))
+		}
+		if more&inRepository != 0 {
+			b = binary.AppendUvarint(b, uint64(s.Repository))
 		}
 		c.Records = b
 	}
@@ -92,6 +98,7 @@ const (
 	hasForgetAt = 1 << iota
 	hasParts
 	hasCopied
+	inRepository // a later one than the first
 )
 
 func newerFirst(a, b *Snapshot) int {
@@ -130,7 +137,7 @@ func (c *catalogue) unpack() ([]*Snapshot, error) {
 			s.Sites[i] = Copy{SiteName(r.name()), r.since(start)}
 		}
 		more := r.number()
-		if more&^(hasForgetAt|hasParts|hasCopied) != 0 {
+		if more&^(hasForgetAt|hasParts|hasCopied|inRepository) != 0 {
 			r.err = errRecord
 		}
 		if more&hasForgetAt != 0 {
@@ -148,6 +155,11 @@ func (c *catalogue) unpack() ([]*Snapshot, error) {
 		}
 		if more&hasCopied != 0 {
 			s.Copied = int(r.number())
+		}
+		if more&inRepository != 0 {
+			if s.Repository = int(r.number()); s.Repository < 2 {
+				r.err = errRecord
+			}
 		}
 		list = append(list, s)
 	}

@@ -35,6 +35,7 @@ func anySnapshots(t *rapid.T, account AccountName) []*Snapshot {
 			s.ForgetAt = at.Draw(t, "forgotten")
 		}
 		s.Copied = rapid.IntRange(0, 1000).Draw(t, "SQLite files")
+		s.Repository = rapid.SampledFrom([]int{0, 0, 2, 300}).Draw(t, "repository")
 		for _, part := range rapid.SliceOfN(name, 0, 2).Draw(t, "parts") {
 			s.Parts = append(s.Parts, Part{part, name.Draw(t, "failure")})
 		}
@@ -78,7 +79,7 @@ func TestCatalogue_Golden(t *testing.T) {
 	s := &Snapshot{
 		ID: snapshotID("a"), Start: epoch, Finished: epoch.Add(time.Second), Server: "par1-s1", Token: Token{1, 2}, View: "btrfs", Files: 3, Bytes: 4,
 		Sites: []Copy{{"par1", epoch.Add(time.Second)}, {"par2", epoch.Add(time.Minute)}}, ForgetAt: epoch.Add(time.Hour),
-		Parts: []Part{{"mysql/shop", "gone"}, {"postgresql/shop", ""}}, Copied: 5,
+		Parts: []Part{{"mysql/shop", "gone"}, {"postgresql/shop", ""}}, Copied: 5, Repository: 2,
 	}
 	const want = `{"account":"shop","names":["par1-s1","btrfs","par1","par2"],"records":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqAnrX1lGfQDwABAgEGCAIC0A8DwKkHAYC6twM="}`
 	s.Account = "shop"
@@ -87,23 +88,27 @@ func TestCatalogue_Golden(t *testing.T) {
 			t.Errorf("%s is not set in the example", field)
 		}
 	}
-	const wantCopied = `{"account":"shop","names":["par1-s1","btrfs","par1","par2","mysql/shop","gone","postgresql/shop",""],"records":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqAnrX1lGfQDwABAgEGCAIC0A8DwKkHB4C6twMCBAUGBwU="}`
-	if got := string(pack("shop", []*Snapshot{s}).appendJSON(nil)); got != wantCopied {
-		t.Errorf("with copies: got  %s\nwant %s", got, wantCopied)
+	const parts = `{"account":"shop","names":["par1-s1","btrfs","par1","par2","mysql/shop","gone","postgresql/shop",""],"records":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqAnrX1lGfQDwABAgEGCAIC0A8DwKkH`
+	for _, form := range []struct {
+		what, want string
+		next       func()
+	}{
+		{"in a later repository", parts + `D4C6twMCBAUGBwUC"}`, func() { s.Repository = 0 }},
+		{"with copied files", parts + `B4C6twMCBAUGBwU="}`, func() { s.Copied = 0 }},
+		{"with parts", parts + `A4C6twMCBAUGBw=="}`, func() { s.Parts = nil }},
+	} {
+		if got := string(pack("shop", []*Snapshot{s}).appendJSON(nil)); got != form.want {
+			t.Errorf("%s: got  %s\nwant %s", form.what, got, form.want)
+		}
+		var whole catalogue
+		if err := json.Unmarshal([]byte(form.want), &whole); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]*Snapshot{s}, whole.snapshots()); diff != "" {
+			t.Errorf("%s: %s", form.what, diff)
+		}
+		form.next()
 	}
-	s.Copied = 0
-	const wantParts = `{"account":"shop","names":["par1-s1","btrfs","par1","par2","mysql/shop","gone","postgresql/shop",""],"records":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqAnrX1lGfQDwABAgEGCAIC0A8DwKkHA4C6twMCBAUGBw=="}`
-	if got := string(pack("shop", []*Snapshot{s}).appendJSON(nil)); got != wantParts {
-		t.Errorf("with parts: got  %s\nwant %s", got, wantParts)
-	}
-	var whole catalogue
-	if err := json.Unmarshal([]byte(wantParts), &whole); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]*Snapshot{s}, whole.snapshots()); diff != "" {
-		t.Error(diff)
-	}
-	s.Parts = nil
 	packed := pack("shop", []*Snapshot{s})
 	if diff := cmp.Diff([]*Snapshot{s}, packed.snapshots()); diff != "" {
 		t.Error(diff)

@@ -164,7 +164,7 @@ type (
 		Task TaskID `json:"task"`
 	}
 	ReplicationRecordData struct {
-		Account   AccountName  `json:"account"`
+		Account   AccountName  `json:"account"` // or a later repository's name: see Repository.Row
 		From      SiteName     `json:"from"`
 		To        SiteName     `json:"to"`
 		Snapshots []SnapshotID `json:"snapshots,omitempty"` // what the complete pass listed and holds

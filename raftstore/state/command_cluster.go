@@ -115,7 +115,7 @@ type (
 type SecretKind string
 
 const (
-	SecretRepository  SecretKind = "repository"  // Repository.SealedPassword of Account
+	SecretRepository  SecretKind = "repository"  // Repository.SealedPassword of Account, or of the later one of this name: see Repository.Row
 	SecretEnvironment SecretKind = "environment" // Service.SealedEnvironment of Account and Service
 	SecretIssuer      SecretKind = "issuer"      // Issuer.SealedKey
 )

@@ -6,7 +6,7 @@ import "time"
 const (
 	// SnapshotsForget marks snapshots whose time is over, before anything of them is deleted: from then on nobody restores from
 	// them. Refused for another home than the present one, for one that something under way reads, and for the newest one
-	// that the home or a replica site of the policy holds.
+	// that the home or a replica site of the policy holds. Also for one in a retired repository: nothing is deleted there.
 	SnapshotsForget Name = "snapshots.forget"
 	// MaintenanceRecord: what the home's worker did to a repository. Of the snapshots that it forgot those leave the catalogue that
 	// were marked before. Refused for another home than the present one.
@@ -36,7 +36,7 @@ type (
 		Error     string       `json:"error,omitempty"`
 	}
 	VerificationRecordData struct {
-		Account  AccountName      `json:"account"`
+		Account  AccountName      `json:"account"` // or a later repository's name: see Repository.Row
 		Site     SiteName         `json:"site"`
 		Kind     VerificationKind `json:"kind"`
 		Snapshot SnapshotID       `json:"snapshot,omitempty"` // of Proven: which one
@@ -98,7 +98,7 @@ type Maintenance struct {
 
 // Verification is what is known of one site's copy of a repository. A time is when the last look began that found it good.
 type Verification struct {
-	Account  AccountName `json:"account"`
+	Account  AccountName `json:"account"` // or a later repository's name: see Repository.Row
 	Site     SiteName    `json:"site"`
 	Scrubbed time.Time   `json:"scrubbed,omitzero"`
 	Checked  time.Time   `json:"checked,omitzero"`

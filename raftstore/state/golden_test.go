@@ -70,7 +70,7 @@ func examples() map[Name]any {
 		}},
 		TaskFinish: TaskFinishData{Task: "t1", Error: "e", Detail: "d", Snapshot: &Snapshot{
 			ID: id, Account: "guestbook", Start: at, Finished: at, Server: "par1-s1", Token: token, View: "btrfs", Files: 1, Bytes: 2, Copied: 3,
-			Sites: []Copy{{Site: "par1", CopiedAt: at}}, ForgetAt: at, Parts: []Part{{Name: "postgresql/guestbook", Error: "e"}},
+			Sites: []Copy{{Site: "par1", CopiedAt: at}}, ForgetAt: at, Parts: []Part{{Name: "postgresql/guestbook", Error: "e"}}, Repository: 2,
 		}},
 		TaskForget: TaskForgetData{Task: "t1"},
 		ReplicationRecord: ReplicationRecordData{
@@ -132,6 +132,12 @@ func examples() map[Name]any {
 		VerificationRecord: VerificationRecordData{Account: "guestbook", Site: "par2", Kind: Proven, Snapshot: id, Part: 1, Parts: 30, Error: "e", BeganAgo: time.Hour},
 		PauseSet:           PauseSetData{Pause: Pause{Kind: PauseServer, Name: "par1-s1", Reason: "r", By: "operator/ada", Since: at}},
 		PauseClear:         PauseClearData{Kind: PauseServer, Name: "par1-s1"},
+
+		RepositoryRenew: RepositoryRenewData{
+			Account: "guestbook", Number: 2, SealedPassword: []byte("sealed"), Server: "par1-s1", Reason: "stolen",
+		},
+		RepositoryRemove:  RepositoryRemoveData{Account: "guestbook", Number: 2},
+		RepositoryRemoved: RepositoryRemovedData{Account: "guestbook", Number: 2, Site: "par1", Objects: 1, Bytes: 2, Error: "e"},
 	}
 }
 

@@ -31,7 +31,8 @@ func LevelOf(name Name) int {
 	case ClusterLevel, ClusterRecover, ClusterResume, AssignmentAdopt, MemberSet, MemberRemove, AuditNote, AuditExported,
 		IssuerSet, EnrolmentCreate, CertificateIssue, CertificateRevoke, KeyringSet, KeyringRetire, SecretsReseal:
 		return 2
-	case SnapshotsForget, MaintenanceRecord, VerificationRecord, PauseSet, PauseClear:
+	case SnapshotsForget, MaintenanceRecord, VerificationRecord, PauseSet, PauseClear, RepositoryRenew, RepositoryRemove,
+		RepositoryRemoved:
 		return 3
 	default:
 		return firstLevel
@@ -83,7 +84,7 @@ func (d *InventoryData) level() int {
 }
 
 func (d *TaskFinishData) level() int {
-	if d.Snapshot != nil && (len(d.Snapshot.Parts) > 0 || d.Snapshot.Copied != 0) {
+	if d.Snapshot != nil && (len(d.Snapshot.Parts) > 0 || d.Snapshot.Copied != 0 || d.Snapshot.Repository != 0) {
 		return LevelParts
 	}
 	return firstLevel

@@ -41,6 +41,8 @@ func TestCommand_Level(t *testing.T) {
 		{TaskFinish, TaskFinishData{Task: "t1"}, 1},
 		{TaskFinish, TaskFinishData{Task: "t1", Snapshot: &Snapshot{Parts: []Part{{Name: "mysql/shop"}}}}, 3},
 		{TaskFinish, TaskFinishData{Task: "t1", Snapshot: &Snapshot{Copied: 1}}, 3},
+		{TaskFinish, TaskFinishData{Task: "t1", Snapshot: &Snapshot{Repository: 2}}, 3},
+		{RepositoryRenew, RepositoryRenewData{}, 3},
 		{ClusterInit, ClusterInitData{Level: 3}, 3},
 		{ClusterInit, ClusterInitData{}, 1},
 		{KeyringRetire, KeyringRetireData{}, 2},

@@ -40,6 +40,8 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 	if rapid.Bool().Draw(t, "new home") {
 		restore = nil
 	}
+	later := rapid.SampledFrom([]int{0, 0, 2, 3}).Draw(t, "repository")
+	row := AccountName(RepositoryName(account, later)) // of a pass, or of a look at a copy
 	payloads := map[Name]func() any{
 		ClusterInit:    func() any { return ClusterInitData{UUID: "7d1f", Incarnation: 1, Level: 2} },
 		InventoryApply: func() any { return anyInventory(t) },
@@ -79,7 +81,7 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 		},
 		TaskForget: func() any { return TaskForgetData{Task: task} },
 		ReplicationRecord: func() any {
-			return ReplicationRecordData{Account: account, From: "par1", To: site, Snapshots: []SnapshotID{snapshot}, Error: failure}
+			return ReplicationRecordData{Account: row, From: "par1", To: site, Snapshots: []SnapshotID{snapshot}, Error: failure}
 		},
 		SnapshotsForget: func() any {
 			d := SnapshotsForgetData{Account: account, Home: Home{Site: "par1", Epoch: 1}, Snapshots: []SnapshotID{snapshot}}
@@ -92,9 +94,30 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 			return MaintenanceRecordData{Account: account, Home: Home{Site: "par1", Epoch: 1}, Forgotten: []SnapshotID{snapshot}, Error: failure}
 		},
 		VerificationRecord: func() any {
-			return VerificationRecordData{Account: account, Site: site, Kind: rapid.SampledFrom([]VerificationKind{Scrubbed, Checked, Proven}).Draw(t, "kind"),
+			return VerificationRecordData{Account: row, Site: site, Kind: rapid.SampledFrom([]VerificationKind{Scrubbed, Checked, Proven}).Draw(t, "kind"),
 				Snapshot: snapshot, Part: rapid.IntRange(0, 2).Draw(t, "part"), Parts: 2, Error: failure,
 				BeganAgo: time.Duration(rapid.IntRange(-1, 100).Draw(t, "began ago")) * 24 * time.Hour}
+		},
+		RepositoryRenew: func() any {
+			d := RepositoryRenewData{Account: account, SealedPassword: []byte{byte(index)}, Server: server}
+			if r := v.Repository(account); r != nil {
+				d.Number = r.Number
+			}
+			return d
+		},
+		RepositoryRemove: func() any {
+			d := RepositoryRemoveData{Account: account, Number: later}
+			if list := v.RetiredOf(account); len(list) > 0 {
+				d.Number = list[len(list)-1].Repository.Number
+			}
+			return d
+		},
+		RepositoryRemoved: func() any {
+			d := RepositoryRemovedData{Account: account, Number: later, Site: site, Error: failure}
+			if list := v.RetiredOf(account); len(list) > 0 {
+				d.Number = list[len(list)-1].Repository.Number
+			}
+			return d
 		},
 		PauseSet:   func() any { return PauseSetData{Pause: Pause{Kind: PauseServer, Name: string(server)}} },
 		PauseClear: func() any { return PauseClearData{Kind: PauseServer, Name: string(server)} },
@@ -130,8 +153,8 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 			return KeyringSetData{Key: Key{ID: string(run), Recipient: "age1x", Sealed: []byte("s"), Recipients: []string{"age1y"}}}
 		},
 		SecretsReseal: func() any {
-			item := ResealItem{Kind: SecretRepository, Account: account, Sealed: SealedWith(string(run), []byte("s"))}
-			if r := v.Repository(account); r != nil {
+			item := ResealItem{Kind: SecretRepository, Account: row, Sealed: SealedWith(string(run), []byte("s"))}
+			if r := v.RepositoryNamed(string(row)); r != nil {
 				item.Old = Sum(r.SealedPassword)
 			}
 			return SecretsResealData{Items: []ResealItem{item}}
@@ -302,4 +325,65 @@ func viewBytes(t *rapid.T, v *View) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// A snapshot lies in one repository for as long as it is known, and that one is there to open it. A retired repository gets no
+// snapshot any more and loses none before it is removed as a whole; its password is exchanged for no other, but sealed anew.
+func TestProperty_RetiredIsKept(t *testing.T) {
+	renewed, removed := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		s := New()
+		commands := firstCommands()
+		commands = append(commands, NewCommand(ClusterLevel, "level", epoch, "operator/ada", ClusterLevelData{Level: Level}),
+			NewCommand(RepositoryCreate, "repository", epoch, "operator/ada", RepositoryCreateData{Account: "guestbook", Site: "par1", SealedPassword: []byte("first")}),
+			NewCommand(Assign, "assign", epoch, "operator/ada", AssignData{Account: "guestbook", Server: "par1-s1"}))
+		for i := range 120 {
+			index := uint64(i + 1)
+			if i >= len(commands) {
+				commands = append(commands, anyCommand(t, s.View(), index))
+			}
+			before := s.View()
+			applyTo(t, s, index, commands[i])
+			after := s.View()
+			for _, account := range after.Accounts() {
+				for _, shot := range after.Snapshots(account.Name) {
+					old := before.Snapshot(account.Name, shot.ID)
+					switch repo := after.RepositoryOf(shot); {
+					case repo == nil && after.Repository(account.Name) != nil:
+						t.Fatalf("%s: snapshot %s is in repository %d, which is not there", commands[i].Name, shot.ID.Short(), shot.Repository)
+					case old != nil && old.Repository != shot.Repository:
+						t.Fatalf("%s: snapshot %s went from repository %d to %d", commands[i].Name, shot.ID.Short(), old.Repository, shot.Repository)
+					case old == nil && repo != nil && after.IsRetired(repo):
+						t.Fatalf("%s: snapshot %s came into retired repository %s", commands[i].Name, shot.ID.Short(), repo.Name())
+					}
+				}
+			}
+			for _, old := range before.Retired() {
+				repo := &old.Repository
+				kept := after.RepositoryNamed(repo.Name())
+				if kept == nil {
+					removed++
+					if old.Removing.IsZero() || commands[i].Name != RepositoryRemoved {
+						t.Fatalf("%s: repository %s is gone", commands[i].Name, repo.Name())
+					}
+					continue
+				}
+				if !after.IsRetired(kept) || string(kept.SealedPassword) != string(repo.SealedPassword) && commands[i].Name != SecretsReseal {
+					t.Fatalf("%s: retired repository %+v became %+v", commands[i].Name, repo, kept)
+				}
+				for _, shot := range before.SnapshotsIn(repo) {
+					now := after.Snapshot(repo.Account, shot.ID)
+					if now == nil || now.ForgetAt != shot.ForgetAt && commands[i].Name != RepositoryRemove {
+						t.Fatalf("%s: snapshot %s of retired repository %s was %+v and is %+v", commands[i].Name, shot.ID.Short(), repo.Name(), shot, now)
+					}
+				}
+			}
+			if commands[i].Name == RepositoryRenew && len(after.Retired()) > len(before.Retired()) {
+				renewed++
+			}
+		}
+	})
+	if renewed == 0 || removed == 0 {
+		t.Errorf("%d repositories were retired and %d removed: the commands drawn try nothing", renewed, removed)
+	}
 }

@@ -32,5 +32,9 @@ func ParseRepositoryName(name string) (a AccountName, number int, err error) {
 	return a, number, nil
 }
 
+// Row is the name as rows about copies of the repository bear it where those of a first one have the account: Replication,
+// Verification, and the commands that make them.
+func (r *Repository) Row() AccountName { return AccountName(r.Name()) }
+
 // Name of the repository. See RepositoryName.
 func (r *Repository) Name() string { return RepositoryName(r.Account, r.Number) }

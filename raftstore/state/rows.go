@@ -102,6 +102,8 @@ type Snapshot struct {
 	Sites []Copy `json:"sites"`
 	// ForgetAt is when its time was over. It is still in the stores for a while, and nobody restores from it.
 	ForgetAt time.Time `json:"forget_at,omitzero"`
+	// Repository is the number of the one that it lies in.
+	Repository int `json:"repository,omitempty"`
 }
 
 // Copy is one site's copy of a snapshot. Copied: every object of a complete pass was hashed and there.
@@ -122,8 +124,8 @@ func (s *Snapshot) At(site SiteName) (Copy, bool) {
 
 // Replication is the newest pass of one account's repository to one site.
 type Replication struct {
-	Account  AccountName `json:"account"`
-	Site     SiteName    `json:"site"` // destination
+	Account  AccountName `json:"account"` // or a later repository's name: see Repository.Row
+	Site     SiteName    `json:"site"`    // destination
 	From     SiteName    `json:"from"`
 	At       time.Time   `json:"at"`
 	Objects  int64       `json:"objects"`         // copied in that pass

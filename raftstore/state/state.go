@@ -96,6 +96,10 @@ var handlers = map[Name]handler{
 	VerificationRecord: on(applyVerificationRecord),
 	PauseSet:           on(applyPauseSet),
 	PauseClear:         on(applyPauseClear),
+
+	RepositoryRenew:   on(applyRepositoryRenew),
+	RepositoryRemove:  on(applyRepositoryRemove),
+	RepositoryRemoved: on(applyRepositoryRemoved),
 }
 
 // on puts the decoding of the payload before a command's function.

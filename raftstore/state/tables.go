@@ -76,6 +76,12 @@ var (
 	}
 	pauseTable = table[Pause]{name: "pauses", key: func(r *Pause) string { return compound(string(r.Kind), r.Name) }}
 
+	retiredTable = table[Retired]{
+		name: "retired", key: func(r *Retired) string { return retiredKey(r.Repository.Account, r.Repository.Number) },
+		by: []index[Retired]{{"account", func(r *Retired) []string { return []string{string(r.Repository.Account)} }}},
+	}
+	holdersTable = table[Holders]{name: "password-holders", key: func(r *Holders) string { return string(r.Account) }}
+
 	keyTable = table[Key]{
 		name: "keys", key: func(r *Key) string { return r.ID },
 		by: []index[Key]{{"newest", func(r *Key) []string { return []string{newestFirst(r.Created)} }}},
@@ -88,6 +94,11 @@ var (
 		}}},
 	}
 )
+
+// retiredKey keeps the repositories of an account in the order of their numbers.
+func retiredKey(account AccountName, number int) string {
+	return compound(string(account), string(binary.BigEndian.AppendUint64(nil, uint64(number))))
+}
 
 // single is the key of a table that has one row at most.
 func single[T any](*T) string { return "" }
@@ -118,6 +129,7 @@ func allTables() []storedTable {
 		appliedTable, runAccountTable,
 		memberTable, auditTable, issuerTable, enrolmentTable, certificateTable, revocationTable, keyTable,
 		maintenanceTable, verificationTable, pauseTable, catalogueTable,
+		retiredTable, holdersTable,
 	}
 }
 

@@ -57,11 +57,6 @@ func (v *View) AssignmentsOn(server ServerName) []*Assignment {
 	return assignmentTable.find(v.txn, "server", string(server))
 }
 
-func (v *View) Repository(a AccountName) *Repository { return repositoryTable.get(v.txn, string(a)) }
-
-// Repositories are sorted by account.
-func (v *View) Repositories() []*Repository { return repositoryTable.list(v.txn) }
-
 func (v *View) Snapshot(a AccountName, id SnapshotID) *Snapshot { return snapshotOf(v.txn, a, id) }
 
 // Snapshots of an account, newest first.
@@ -69,6 +64,7 @@ func (v *View) Snapshots(a AccountName) []*Snapshot {
 	return snapshotsOf(v.txn, a)
 }
 
+// Replication of a first repository bears its account's name, of a later one its own: see Repository.Row.
 func (v *View) Replication(a AccountName, to SiteName) *Replication {
 	return replicationTable.get(v.txn, compound(string(a), string(to)))
 }
@@ -128,7 +124,7 @@ func (v *View) Revocations() []*Revocation { return revocationTable.list(v.txn) 
 // Maintenance is nil for a repository that has had none.
 func (v *View) Maintenance(a AccountName) *Maintenance { return maintenanceTable.get(v.txn, string(a)) }
 
-// Verification is nil for a copy that nobody has looked at.
+// Verification is nil for a copy that nobody has looked at. It bears names as Replication does.
 func (v *View) Verification(a AccountName, at SiteName) *Verification {
 	return verificationTable.get(v.txn, compound(string(a), string(at)))
 }
