@@ -131,7 +131,7 @@ func reportedOutcomes(n now) []action {
 		for _, t := range report.Tasks {
 			if task := n.view.Task(t.Task); task != nil && task.Status == state.TaskPending && task.Server == server.Name {
 				actions = append(actions, propose{state.TaskFinish, state.TaskFinishData{
-					Task: t.Task, Error: state.Shorten(t.Error), Detail: state.Shorten(t.Detail), Snapshot: shortened(n.view, t.Snapshot)}})
+					Task: t.Task, Error: state.Shorten(t.Error), Detail: state.Shorten(t.Detail), Snapshot: shortened(n.view, task.Account, t.Snapshot)}})
 			}
 		}
 		for _, o := range report.Accounts {
@@ -198,7 +198,7 @@ const mostUnknown = 100
 const passSnapshots = 400
 
 // shortened keeps what an agent says within what one command can hold; what is unusable the state refuses.
-func shortened(v *state.View, s *state.Snapshot) *state.Snapshot {
+func shortened(v *state.View, of state.AccountName, s *state.Snapshot) *state.Snapshot {
 	if s == nil {
 		return nil
 	}
@@ -207,7 +207,11 @@ func shortened(v *state.View, s *state.Snapshot) *state.Snapshot {
 		View: state.Shorten(s.View), Files: s.Files, Bytes: s.Bytes,
 	}
 	if v.Level() >= state.LevelParts { // below it nothing of the kind is recorded
-		short.Parts, short.Copied = state.ShortenParts(s.Parts), s.Copied
+		var own []string
+		if account := v.Account(of); account != nil {
+			own = account.Parts()
+		}
+		short.Parts, short.Copied = state.ShortenParts(s.Parts, own), s.Copied
 	}
 	return short
 }

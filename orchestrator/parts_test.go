@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,25 @@ func TestStatus_Parts(t *testing.T) {
 		if status := accountStatus(p.now(), p.view().Account("a")); status.Protected != (test.want == "") {
 			t.Errorf("protected = %v: %s", status.Protected, status.Why)
 		}
+	}
+}
+
+// What an agent says beyond what can be committed is cut, and not what its account has.
+func TestShortened_Parts(t *testing.T) {
+	p := newPlatform(t)
+	p.account("a", state.Gold, gib/4)
+	p.withDatabases("a")
+	made := &state.Snapshot{Parts: make([]state.Part, 0, 2*state.MaxParts)}
+	for n := range state.MaxParts {
+		made.Parts = append(made.Parts, state.Part{Name: fmt.Sprint("mysql/x", n)})
+	}
+	own := p.view().Account("a").Parts()
+	for _, name := range own {
+		made.Parts = append(made.Parts, state.Part{Name: name})
+	}
+	got := shortened(p.view(), "a", made)
+	if lacks := got.Lacks(own); len(lacks) > 0 || len(got.Parts) != state.MaxParts {
+		t.Errorf("%d parts, and it lacks %+v", len(got.Parts), lacks)
 	}
 }
 

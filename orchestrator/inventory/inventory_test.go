@@ -3,6 +3,7 @@ package inventory
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -203,6 +204,28 @@ func TestParse_Errors(t *testing.T) {
 		if err := os.WriteFile(file, []byte(strings.Join(updated, separator)+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// More databases and mailboxes than a snapshot's record holds would never count as held.
+func TestParse_TooManyParts(t *testing.T) {
+	text := "kind: account\nname: a\nplan: {memory: 1MiB, processes: 1, cpu: 1, disk: 1MiB}\npolicy: hourly-two-sites\ndatabases:\n"
+	for n := range state.MaxParts {
+		text += fmt.Sprintf("  - {engine: mariadb, name: d%d}\n", n)
+	}
+	parse := func(more string) string {
+		_, err := Parse([]File{{"valid.yaml", []byte(valid)}, {"a.yaml", []byte(text + more)}})
+		if err == nil {
+			return ""
+		}
+		return err.Error()
+	}
+	if got := parse(""); got != "" {
+		t.Errorf("%d databases: %s", state.MaxParts, got)
+	}
+	want := "a.yaml:1007:5: account a: mailboxes: an account has up to 1000 databases and mailboxes, and this is one more; give the rest to another account"
+	if got := parse("mailboxes:\n  - {domain: example.org, name: a}\n  - {domain: example.org, name: b}\n"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

@@ -11,7 +11,19 @@ import (
 
 // parts reads the databases and mailboxes of an account. A name is in the files once.
 func (r *reader) parts(m strictyaml.Map, a *state.Account, o *origin) {
+	full := false
 	take := func(part string, v strictyaml.Value) bool {
+		if wrong := state.FaultOfPart(part); wrong != "" {
+			v.Fail(wrong, "choose a shorter one")
+			return false
+		}
+		if len(o.parts) == state.MaxParts {
+			if !full {
+				v.Fail(fmt.Sprintf("an account has up to %d databases and mailboxes, and this is one more", state.MaxParts), "give the rest to another account")
+			}
+			full = true
+			return false
+		}
 		if first, taken := r.partHolders[part]; taken {
 			v.Fail(fmt.Sprintf("%s is there twice: it is of %s already", part, first.subject), "the first is at "+first.at.String())
 			return false

@@ -126,7 +126,11 @@ func (c *change) recordSnapshot(t *Task, made *Snapshot) error {
 	if repo := repositoryTable.get(c.Txn, string(t.Account)); repo != nil {
 		s.Repository = repo.Number // a renewal ends the backups that began before it
 	}
-	s.Parts, s.Copied = ShortenParts(s.Parts), max(s.Copied, 0)
+	var own []string
+	if a := accountTable.get(c.Txn, string(t.Account)); a != nil {
+		own = a.Parts()
+	}
+	s.Parts, s.Copied = ShortenParts(s.Parts, own), max(s.Copied, 0)
 	s.Account, s.Server, s.Token = t.Account, t.Server, t.Token
 	s.Start = between(s.Start, t.Created, c.at)
 	s.Finished = between(s.Finished, s.Start, c.at)

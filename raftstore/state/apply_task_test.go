@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -244,6 +245,59 @@ func TestReplicationRecord(t *testing.T) {
 	}
 }
 
+// Whatever an agent adds, the account's own databases and mailboxes are recorded, and nothing under a name that was cut.
+func TestShortenParts(t *testing.T) {
+	var all []Part
+	for n := range 2 * MaxParts {
+		all = append(all, Part{Name: fmt.Sprint("mysql/x", n)}, Part{Name: "mysql/x0", Error: "said twice"})
+	}
+	long := strings.Repeat("x", maxPartText)
+	all = append(all, Part{Name: long + "y"}, Part{Name: long}, Part{Name: "mysql/shop", Error: "gone"}, Part{Name: "mysql/blog"})
+	own := []string{"mysql/blog", "mysql/shop"}
+	got := ShortenParts(all, own)
+	if len(got) != MaxParts || got[0] != (Part{Name: "mysql/shop", Error: "gone"}) || got[1].Name != "mysql/blog" || got[2] != (Part{Name: "mysql/x0"}) || got[3].Name != "mysql/x1" {
+		t.Errorf("got %d parts, %+v first; want %d, with the account's own first", len(got), got[:4], MaxParts)
+	}
+	few := []Part{{Name: "mysql/x"}, {Name: long + "y"}, {Name: "mysql/blog"}}
+	if diff := cmp.Diff([]Part{few[0], few[2]}, ShortenParts(few, own)); diff != "" {
+		t.Errorf("of few (-want +got):\n%s", diff)
+	}
+}
+
+func TestTaskFinish_OwnParts(t *testing.T) {
+	n, token, _ := backedUp(t)
+	account := *n.view().Account("guestbook")
+	account.Databases = []Database{{Engine: MariaDB, Name: "shop"}}
+	n.must(InventoryApply, InventoryData{Accounts: []Account{account}})
+	made := &Snapshot{ID: snapshotID("9")}
+	for i := range MaxParts {
+		made.Parts = append(made.Parts, Part{Name: fmt.Sprint("mysql/x", i)})
+	}
+	made.Parts = append(made.Parts, Part{Name: "mysql/shop"})
+	n.must(TaskCreate, backupTask("b2", token))
+	n.must(TaskFinish, TaskFinishData{Task: "b2", Snapshot: made})
+	if lacks := n.view().Snapshots("guestbook")[0].Lacks(account.Parts()); len(lacks) > 0 {
+		t.Errorf("the snapshot lacks %+v", lacks)
+	}
+}
+
+// What could not be recorded of a snapshot is refused in the inventory: it would never count as held.
+func TestInventory_TooManyParts(t *testing.T) {
+	n, _ := running(t)
+	account := *n.view().Account("guestbook")
+	for i := range MaxParts {
+		account.Databases = append(account.Databases, Database{Engine: MariaDB, Name: fmt.Sprint("d", i)})
+	}
+	n.must(InventoryApply, InventoryData{Accounts: []Account{account}})
+	more := account
+	more.Mailboxes = []Mailbox{{Domain: "example.org", Name: "info"}}
+	n.refused(ErrInvalid, "has 1001 databases and mailboxes", InventoryApply, InventoryData{Accounts: []Account{more}})
+	long := account
+	long.Databases = nil
+	long.Mailboxes = []Mailbox{{Domain: strings.Repeat("a.", 120) + "example.org", Name: strings.Repeat("b", 64)}}
+	n.refused(ErrInvalid, "has 322 bytes as a part of a snapshot", InventoryApply, InventoryData{Accounts: []Account{long}})
+}
+
 func TestTaskFinish_Parts(t *testing.T) {
 	n, token, _ := backedUp(t)
 	n.must(TaskCreate, backupTask("b2", token))
@@ -253,9 +307,6 @@ func TestTaskFinish_Parts(t *testing.T) {
 	got := n.view().Snapshots("guestbook")[0]
 	if len(got.Parts) != 3 || got.Parts[0] != made.Parts[0] || len(got.Parts[1].Error) != maxPartText {
 		t.Errorf("got parts %+v", got.Parts)
-	}
-	if got := len(ShortenParts(make([]Part, 2000))); got != maxParts {
-		t.Errorf("got %d parts, want %d", got, maxParts)
 	}
 	lacks := got.Lacks([]string{"postgresql/shop", "mails/example.org/info", "mysql/new"})
 	want := []Part{{Name: "mails/example.org/info", Error: "gone"}, {Name: "mysql/new", Error: "it was not the account's yet"}}

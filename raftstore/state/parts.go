@@ -126,8 +126,20 @@ func FaultOfMailbox(name string) string {
 	return fmt.Sprintf("%q is no name of a mailbox: it has up to 64 of a-z, 0-9, . _ + and -, and begins with a letter or digit", name)
 }
 
+// FaultOfPart says what is wrong with the name of a part of which all pieces are good; empty: nothing. A longer one could
+// not be recorded, and would never count as held.
+func FaultOfPart(part string) string {
+	if len(part) <= maxPartText {
+		return ""
+	}
+	return fmt.Sprintf("the name has %d bytes as a part of a snapshot: up to %d can be recorded", len(part), maxPartText)
+}
+
 // checkParts holds that the databases and mailboxes of an account have good names, and are no other account's.
 func (c *change) checkParts(a *Account) error {
+	if n := len(a.Parts()); n > MaxParts {
+		return refuse(ErrInvalid, "account %s has %d databases and mailboxes: up to %d of a snapshot can be recorded", a.Name, n, MaxParts)
+	}
 	for _, d := range a.Databases {
 		if !slices.Contains(Engines, d.Engine) {
 			return refuse(ErrInvalid, "account %s: there is no engine %q for database %q", a.Name, d.Engine, d.Name)
@@ -149,6 +161,9 @@ func (c *change) checkParts(a *Account) error {
 			return refuse(ErrInvalid, "account %s has %s twice", a.Name, part)
 		}
 		seen[part] = true
+		if fault := FaultOfPart(part); fault != "" {
+			return refuse(ErrInvalid, "account %s: %s: %s", a.Name, part, fault)
+		}
 		for _, other := range accountTable.find(c.Txn, "part", part) {
 			if other.Name != a.Name {
 				return refuse(ErrConflict, "account %s: %s belongs to account %s", a.Name, part, other.Name)
@@ -158,17 +173,29 @@ func (c *change) checkParts(a *Account) error {
 	return nil
 }
 
-// Of the parts of a snapshot that an agent reports this many are recorded, with this much of each reason.
-const (
-	maxParts    = 1000
-	maxPartText = 300
-)
+// MaxParts is how many databases and mailboxes an account may have, and how many parts of a snapshot are recorded.
+const MaxParts = 1000
 
-// ShortenParts cuts an agent's word on the parts of a snapshot to what the state keeps of it.
-func ShortenParts(reported []Part) []Part {
+const maxPartText = 300 // bytes of a part's name, and of the reason why it is not whole
+
+// ShortenParts cuts an agent's word on the parts of a snapshot to what the state keeps of it: where they are too many,
+// first of all those that the account has. A name that is too long is nobody's, and cut it could be another one's.
+func ShortenParts(reported []Part, own []string) []Part {
+	seen := map[string]bool{}
 	var parts []Part
-	for _, p := range reported[:min(len(reported), maxParts)] {
-		parts = append(parts, Part{Name: cut(p.Name, maxPartText), Error: cut(p.Error, maxPartText)})
+	for _, p := range reported {
+		if FaultOfPart(p.Name) == "" && !seen[p.Name] {
+			seen[p.Name] = true
+			parts = append(parts, Part{Name: cut(p.Name, maxPartText), Error: cut(p.Error, maxPartText)})
+		}
 	}
-	return parts
+	if len(parts) <= MaxParts {
+		return parts
+	}
+	wanted := map[string]int{}
+	for _, name := range own {
+		wanted[name] = -1
+	}
+	slices.SortStableFunc(parts, func(a, b Part) int { return wanted[a.Name] - wanted[b.Name] })
+	return parts[:MaxParts]
 }

@@ -25,9 +25,9 @@ type Outcome struct {
 	At      time.Time `json:"at"`             // and what remains was found to be good
 	// Again is what counts in place of both, where they were found to be in the future.
 	Again time.Time `json:"again,omitzero"`
-	Held    int       `json:"held"`           // snapshots before, for the brake
-	Names   []string  `json:"names"`          // below the repository
-	Bytes   int64     `json:"bytes"`
+	Held  int       `json:"held"`  // snapshots before, for the brake
+	Names []string  `json:"names"` // below the repository
+	Bytes int64     `json:"bytes"`
 }
 
 // deleted is since when nothing of it was there to be read, and from is when its grace began.
