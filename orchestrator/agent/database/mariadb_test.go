@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -144,57 +143,19 @@ func TestMariaDB_WrittenDuringTheDump(t *testing.T) {
 create table accounts (id int primary key, balance int not null, filler text); create table transfers (id int auto_increment primary key, amount int);
 insert into accounts select seq, 1000, repeat('x', 500) from seq_1_to_20000`)
 	db := openMySQL(t, from, "app", "x", "my_blog")
-	stop, written, begun := make(chan struct{}), make(chan error, 1), make(chan struct{})
-	go func() {
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				written <- nil
-				return
-			default:
-			}
-			tx, err := db.Begin()
-			for _, q := range []string{fmt.Sprintf("update accounts set balance = balance - 7 where id = %d", 1+n*37%10000),
-				fmt.Sprintf("update accounts set balance = balance + 7 where id = %d", 20000-n*41%10000), "insert into transfers (amount) values (7)"} {
-				if err == nil {
-					_, err = tx.Exec(q)
-				}
-			}
+	bank{blog, bothBlogs, onMariaDB(t, from), onMariaDB(t, to), func(loser, winner int) error {
+		tx, err := db.Begin()
+		for _, q := range []string{fmt.Sprintf("update accounts set balance = balance - 7 where id = %d", loser),
+			fmt.Sprintf("update accounts set balance = balance + 7 where id = %d", winner), "insert into transfers (amount) values (7)"} {
 			if err == nil {
-				err = tx.Commit()
-			}
-			if err != nil {
-				written <- err
-				return
-			}
-			if n == 10 {
-				close(begun)
+				_, err = tx.Exec(q)
 			}
 		}
-	}()
-	<-begun
-	dir := scratch(t)
-	before := from.MySQL("select count(*) from my_blog.transfers")
-	if err := onMariaDB(t, from).Dump(t.Context(), blog, dir, os.Getuid()); err != nil {
-		t.Fatal(err)
-	}
-	after := from.MySQL("select count(*) from my_blog.transfers")
-	close(stop)
-	if err := <-written; err != nil {
-		t.Fatal(err)
-	}
-	if before == after {
-		t.Fatal("nothing was written during the dump")
-	}
-	if err := onMariaDB(t, to).Load(t.Context(), blog, bothBlogs, dir, ids); err != nil {
-		t.Fatal(err)
-	}
-	if got := to.MySQL("select sum(balance) from my_blog.accounts"); got != "20000000" {
-		t.Errorf("the sum is %s, want 20000000", got)
-	}
-	if got := to.MySQL("select 7 * count(*) = (select sum(balance - 1000) from my_blog.accounts where balance > 1000) from my_blog.transfers"); got != "1" {
-		t.Errorf("the transfers that were recorded are not those that were made")
-	}
+		if err == nil {
+			err = tx.Commit()
+		}
+		return err
+	}, func(sql string) string { return from.MySQL("use my_blog; " + sql) }, func(sql string) string { return to.MySQL("use my_blog; " + sql) }}.dumpsOneMoment(t)
 }
 
 func TestMariaDB_DumpFails(t *testing.T) {
@@ -206,13 +167,8 @@ func TestMariaDB_DumpFails(t *testing.T) {
 	})
 	t.Run("wrong rights", func(t *testing.T) {
 		from.MySQL("create user weak@localhost identified by 'weak'; grant select on my_blog.* to weak@localhost")
-		s := from.Server
-		s.User, s.PasswordFile = "weak", filepath.Join(t.TempDir(), "p")
-		if err := os.WriteFile(s.PasswordFile, []byte("weak"), 0o600); err != nil {
-			t.Fatal(err)
-		}
 		dir := scratch(t)
-		wantError(t, engines(t, database.Config{MariaDB: &s}).Dump(t.Context(), blog, dir, 0), "SELECT command denied", dir)
+		wantError(t, engines(t, database.Config{MariaDB: as(t, from, "weak", "weak")}).Dump(t.Context(), blog, dir, 0), "SELECT command denied", dir)
 	})
 	t.Run("a user that cannot be taken along", func(t *testing.T) {
 		from.MySQL("grant select on my_blog.* to app@localhost")
@@ -250,7 +206,7 @@ func TestMariaDB_HostileDump(t *testing.T) {
 	to := databasetest.MariaDB(t)
 	to.MySQL("create user other@localhost identified by 'o'; create database others; grant all on others.* to other@localhost; create user chief@localhost; grant super on *.* to chief@localhost")
 	const record = `{"format":1,"charset":"utf8mb4","collate":"utf8mb4_general_ci","users":[{"user":"app","host":"localhost"}]}`
-	for name, test := range map[string]struct{ record, sql, words string }{
+	refuses(t, onMariaDB(t, to), blog, bothBlogs, map[string]lie{
 		"all rights":             {record, "grant all on *.* to app@localhost;", "Access denied"},
 		"in another's name":      {record, "create definer=admin@localhost procedure p() drop database others; call p();", "SET USER privilege"},
 		"in one's name by trick": {record, "prepare s from 'create definer=admin@localhost procedure p() drop database others'; execute s; call p();", "SET USER privilege"},
@@ -265,27 +221,9 @@ func TestMariaDB_HostileDump(t *testing.T) {
 		"a right of another":     {strings.Replace(record, `"users"`, `"grants":[{"to":{"user":"other","host":"localhost"},"privileges":["SELECT"]}],"users"`, 1), "", "does not describe"},
 		"a password in clear":    {strings.Replace(record, `"host"`, `"plugin":"mysql_native_password","hash":"x' account","host"`, 1), "", "cannot be taken"},
 		"no record":              {"[", "", "read the database's record"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := scratch(t)
-			for file, text := range map[string]string{"my_blog.json": test.record, "my_blog.sql": test.sql} {
-				if err := dir.WriteFile(file, []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			err := onMariaDB(t, to).Load(t.Context(), blog, bothBlogs, dir, ids)
-			if err == nil || !strings.Contains(err.Error(), test.words) {
-				t.Errorf("got %v, want an error with the words %q", err, test.words)
-			}
-		})
-	}
+	})
 	t.Run("what it holds is not told", func(t *testing.T) {
-		dir := scratch(t)
-		for file, text := range map[string]string{"my_blog.json": record, "my_blog.sql": "create table t (x int);\ninsert into t values\n(1),\n('a secret', 2);\n"} {
-			if err := dir.WriteFile(file, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		dir := dumped(t, blog, record, "create table t (x int);\ninsert into t values\n(1),\n('a secret', 2);\n")
 		err := onMariaDB(t, to).Load(t.Context(), blog, bothBlogs, dir, ids)
 		if err == nil || !strings.Contains(err.Error(), "Column count doesn't match") || strings.Contains(err.Error(), "a secret") {
 			t.Errorf("got %v", err)

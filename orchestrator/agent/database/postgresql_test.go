@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,43 +16,19 @@ import (
 
 	"drp/orchestrator/agent/database"
 	"drp/orchestrator/agent/database/databasetest"
-	"drp/orchestrator/agent/home"
 	"drp/raftstore/state"
 )
 
 var (
-	ids   = home.IDs{First: 1_600_000_000, Size: 65536}
 	shop  = state.Database{Engine: state.PostgreSQL, Name: "shop"}
 	stats = state.Database{Engine: state.PostgreSQL, Name: "stats"}
 	mine  = []state.Database{shop, stats}
 )
 
-func engines(t *testing.T, c database.Config) *database.Engines {
-	t.Helper()
-	if err := c.Check(); err != nil {
-		t.Fatal(err)
-	}
-	e, err := database.New(c, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
-
 func onPostgreSQL(t *testing.T, e *databasetest.Engine, platform ...string) *database.Engines {
 	s := e.Server
 	s.Platform = platform
 	return engines(t, database.Config{PostgreSQL: &s})
-}
-
-func scratch(t *testing.T) *os.Root {
-	t.Helper()
-	root, err := os.OpenRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { root.Close() })
-	return root
 }
 
 // awkward is what a database may hold and a restore must not fall over.
@@ -163,18 +138,6 @@ func pgText(t *testing.T, e *databasetest.Engine) string {
 	return regexp.MustCompile(` GRANTED BY \S+;`).ReplaceAllString(all, ";")
 }
 
-func same(t *testing.T, want, got string) {
-	t.Helper()
-	a, b := strings.Split(want, "\n"), strings.Split(got, "\n")
-	for i := range max(len(a), len(b)) {
-		if i >= len(a) || i >= len(b) || a[i] != b[i] {
-			lo := max(0, i-8)
-			t.Fatalf("line %d differs; want:\n%s\ngot:\n%s", i, strings.Join(a[lo:min(len(a), i+8)], "\n"), strings.Join(b[min(lo, len(b)):min(len(b), i+8)], "\n"))
-		}
-	}
-}
-
-// While it is dumped, money goes from one account to another without end: at no moment is any lost.
 func TestPostgreSQL_WrittenDuringTheDump(t *testing.T) {
 	from, to := databasetest.PostgreSQL(t), databasetest.PostgreSQL(t)
 	from.PSQL("postgres", `create role app login password 'x'; create database shop owner app;
@@ -187,53 +150,11 @@ insert into accounts select i, 1000, repeat('x', 500) from generate_series(1, 20
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	stop, written := make(chan struct{}), make(chan error, 1)
-	begun := make(chan struct{})
-	n := 0
-	go func() {
-		for ; ; n++ {
-			select {
-			case <-stop:
-				written <- nil
-				return
-			default:
-			}
-			// The first table loses before the last one gains, in one transaction.
-			_, err := conn.Exec(context.Background(), fmt.Sprintf(`begin; update accounts set balance = balance - 7 where id = %d;
-				update accounts set balance = balance + 7 where id = %d; insert into transfers (amount) values (7); commit`, 1+n*37%10000, 20000-n*41%10000))
-			if err != nil {
-				written <- err
-				return
-			}
-			if n == 10 {
-				close(begun)
-			}
-		}
-	}()
-	<-begun
-	dir := scratch(t)
-	before := from.PSQL("shop", "select count(*) from transfers")
-	if err := onPostgreSQL(t, from).Dump(t.Context(), shop, dir, os.Getuid()); err != nil {
-		t.Fatal(err)
-	}
-	after := from.PSQL("shop", "select count(*) from transfers")
-	close(stop)
-	if err := <-written; err != nil {
-		t.Fatal(err)
-	}
-	if before == after {
-		t.Fatal("nothing was written during the dump")
-	}
-	if err := onPostgreSQL(t, to).Load(t.Context(), shop, mine, dir, ids); err != nil {
-		t.Fatal(err)
-	}
-	if got := to.PSQL("shop", "select sum(balance) from accounts"); got != "20000000" {
-		t.Errorf("the sum is %s, want 20000000", got)
-	}
-	moved := to.PSQL("shop", "select 7 * count(*) = (select sum(balance - 1000) from accounts where balance > 1000) from transfers")
-	if moved != "t" {
-		t.Errorf("the transfers that were recorded are not those that were made")
-	}
+	bank{shop, mine, onPostgreSQL(t, from), onPostgreSQL(t, to), func(loser, winner int) error {
+		_, err := conn.Exec(context.Background(), fmt.Sprintf(`begin; update accounts set balance = balance - 7 where id = %d;
+			update accounts set balance = balance + 7 where id = %d; insert into transfers (amount) values (7); commit`, loser, winner))
+		return err
+	}, func(sql string) string { return from.PSQL("shop", sql) }, func(sql string) string { return to.PSQL("shop", sql) }}.dumpsOneMoment(t)
 }
 
 func TestPostgreSQL_DumpFails(t *testing.T) {
@@ -246,22 +167,12 @@ func TestPostgreSQL_DumpFails(t *testing.T) {
 	})
 	t.Run("wrong rights", func(t *testing.T) {
 		from.PSQL("postgres", "create role weak login password 'weak'")
-		s := from.Server
-		s.User, s.PasswordFile = "weak", filepath.Join(t.TempDir(), "p")
-		if err := os.WriteFile(s.PasswordFile, []byte("weak"), 0o600); err != nil {
-			t.Fatal(err)
-		}
 		dir := scratch(t)
-		wantError(t, engines(t, database.Config{PostgreSQL: &s}).Dump(t.Context(), shop, dir, 0), "permission denied for table pg_authid", dir)
+		wantError(t, engines(t, database.Config{PostgreSQL: as(t, from, "weak", "weak")}).Dump(t.Context(), shop, dir, 0), "permission denied for table pg_authid", dir)
 	})
 	t.Run("wrong password", func(t *testing.T) {
-		s := from.Server
-		s.PasswordFile = filepath.Join(t.TempDir(), "p")
-		if err := os.WriteFile(s.PasswordFile, []byte("secret-guess"), 0o600); err != nil {
-			t.Fatal(err)
-		}
 		dir := scratch(t)
-		err := engines(t, database.Config{PostgreSQL: &s}).Dump(t.Context(), shop, dir, 0)
+		err := engines(t, database.Config{PostgreSQL: as(t, from, "admin", "secret-guess")}).Dump(t.Context(), shop, dir, 0)
 		wantError(t, err, "password authentication failed", dir)
 		if strings.Contains(err.Error(), "secret-guess") {
 			t.Errorf("the password is in %v", err)
@@ -312,22 +223,6 @@ func TestPostgreSQL_DumpFails(t *testing.T) {
 	})
 }
 
-// wantError also holds that nothing is left of the dump.
-func wantError(t *testing.T, err error, words string, dir *os.Root) {
-	t.Helper()
-	if err == nil || !strings.Contains(err.Error(), words) {
-		t.Errorf("got %v, want an error with the words %q", err, words)
-	}
-	d, err := dir.Open(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	if left, _ := d.Readdirnames(-1); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-}
-
 // Whoever wrote the snapshot, what it says runs with the rights of the account's own users, as nobody on this machine.
 func TestPostgreSQL_HostileDump(t *testing.T) {
 	to := databasetest.PostgreSQL(t)
@@ -345,7 +240,7 @@ func TestPostgreSQL_HostileDump(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, test := range map[string]struct{ record, sql, words string }{
+	refuses(t, onPostgreSQL(t, to), shop, mine, map[string]lie{
 		"becomes a superuser":     {record, "alter role app superuser;", "must be superuser"},
 		"the administrator again": {record, "reset session authorization; set role admin;", `permission denied to set role "admin"`},
 		"a program of the engine": {record, "copy (select 1) to program 'true';", "must be superuser or have privileges of"},
@@ -360,27 +255,9 @@ func TestPostgreSQL_HostileDump(t *testing.T) {
 		"a password in clear":     {strings.Replace(record, `"login"`, `"password":"x' superuser","login"`, 1), "", "not hashed"},
 		"no record":               {"[", "", "read the database's record"},
 		"of the future":           {`{"format":9}`, "", "is of format 9"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := scratch(t)
-			for file, text := range map[string]string{"shop.json": test.record, "shop.sql": test.sql} {
-				if err := dir.WriteFile(file, []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			err := onPostgreSQL(t, to).Load(t.Context(), shop, mine, dir, ids)
-			if err == nil || !strings.Contains(err.Error(), test.words) {
-				t.Errorf("got %v, want an error with the words %q", err, test.words)
-			}
-		})
-	}
+	})
 	t.Run("a program of the host", func(t *testing.T) {
-		dir := scratch(t)
-		for file, text := range map[string]string{"shop.json": record, "shop.sql": "\\! stat -c %u /proc/self/ns/user; touch " + marks + "/mark\n"} {
-			if err := dir.WriteFile(file, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		dir := dumped(t, shop, record, "\\! stat -c %u /proc/self/ns/user; touch " + marks + "/mark\n")
 		if err := onPostgreSQL(t, to).Load(t.Context(), shop, mine, dir, ids); err != nil {
 			t.Fatal(err)
 		}
@@ -390,12 +267,7 @@ func TestPostgreSQL_HostileDump(t *testing.T) {
 		}
 	})
 	t.Run("what it holds is not told", func(t *testing.T) {
-		dir := scratch(t)
-		for file, text := range map[string]string{"shop.json": record, "shop.sql": "create table t (x int, y text);\nCOPY t FROM stdin;\n1\ta customer's secret\n2\n\\.\n"} {
-			if err := dir.WriteFile(file, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		dir := dumped(t, shop, record, "create table t (x int, y text);\nCOPY t FROM stdin;\n1\ta customer's secret\n2\n\\.\n")
 		err := onPostgreSQL(t, to).Load(t.Context(), shop, mine, dir, ids)
 		if err == nil || !strings.Contains(err.Error(), `missing data for column "y"`) || strings.Contains(err.Error(), "COPY t, line") {
 			t.Errorf("got %v", err)
