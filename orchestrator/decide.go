@@ -25,7 +25,7 @@ type now struct {
 // room is where accounts can go, with what this look has promised and what runs under way were promised.
 func (n now) room() *placement {
 	if n.free.servers == nil {
-		*n.free = *newPlacement(n.view, "", func(s *state.Server) bool { return n.answers(s.Name) })
+		*n.free = *n.placement("", func(s *state.Server) bool { return n.answers(s.Name) })
 	}
 	return n.free
 }
@@ -240,7 +240,7 @@ func firstPlacements(n now) []action {
 		if repo != nil {
 			site = repo.Home.Site
 		}
-		server, reason := free.choose(site, a.Plan)
+		server, reason := free.choose(site, a)
 		if reason != "" {
 			continue // shown by status: no server
 		}

@@ -40,7 +40,7 @@ func (open opener) account(a *state.Account, run bool) (state.Account, bool) {
 // agentDesired is what one server should hold. What it reports and should not hold is named too: an account that is
 // not named is left as it is.
 func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.AgentDesired, error) {
-	var d wire.AgentDesired
+	d := wire.AgentDesired{AskEngines: true}
 	server, err := knownServer(v, report.Server)
 	if err != nil {
 		return d, err

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -144,7 +145,7 @@ func (n now) lostAccounts(inScope map[state.ServerName]bool, silent bool) []*sta
 func planAccounts(n now, plan *Plan, inScope map[state.ServerName]bool, accounts []*state.Account, own state.RunID) {
 	busy := recovering(n.view, own)
 	lost := func(server *state.Server) bool { return len(plan.Silent) > 0 && inScope[server.Name] }
-	free := newPlacement(n.view, own, func(s *state.Server) bool { return !lost(s) && n.answers(s.Name) })
+	free := n.placement(own, func(s *state.Server) bool { return !lost(s) && n.answers(s.Name) })
 	for _, account := range accounts {
 		as := n.view.Assignment(account.Name)
 		refuse := func(reason string) {
@@ -166,8 +167,23 @@ func planAccounts(n now, plan *Plan, inScope map[state.ServerName]bool, accounts
 			Snapshot: snapshot.ID, ReadAt: site, Start: snapshot.Start,
 			Loss:      max(0, n.lastContact(as.Server).Sub(snapshot.Start)),
 			Addresses: account.Addresses,
+			Older:     planParts(n.view, account, &state.RestorePoint{Snapshot: snapshot.ID, Site: site}),
 		})
 	}
+}
+
+// planParts says what comes from which older snapshot, and what does not come.
+func planParts(v *state.View, account *state.Account, from *state.RestorePoint) []PlanPart {
+	older := olderParts(v, account, from)
+	var parts []PlanPart
+	for _, name := range slices.Sorted(maps.Keys(older)) {
+		part := PlanPart{Part: name, Snapshot: older[name]}
+		if s := v.Snapshot(account.Name, part.Snapshot); s != nil {
+			part.Start = s.Start
+		}
+		parts = append(parts, part)
+	}
+	return parts
 }
 
 // recovering maps each account of a run that has not ended to that run.
@@ -205,7 +221,7 @@ func findRecovery(n now, free *placement, account *state.Account, lost func(stat
 				continue
 			}
 			tried[c.Site] = true
-			server, lack := free.choose(c.Site, account.Plan)
+			server, lack := free.choose(c.Site, account)
 			if lack == "" {
 				return snapshot, c.Site, server, ""
 			}

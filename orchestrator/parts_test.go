@@ -143,3 +143,74 @@ func TestReportedOutcomes_Parts(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// A database goes where its engine is. An agent that says nothing of engines is an older one, and stops nobody.
+func TestPlanFailover_engines(t *testing.T) {
+	engines := func(list ...state.Engine) *wire.Engines { return &wire.Engines{List: list} }
+	both := engines(state.PostgreSQL, state.MariaDB)
+	for _, test := range []struct {
+		name     string
+		one, two *wire.Engines
+		memory   int64 // of the account
+		to       state.ServerName
+		why      string
+	}{
+		{"one server has them", engines(state.MariaDB), both, gib / 4, "par2-s2", ""},
+		{"no server has both", engines(state.MariaDB), engines(state.PostgreSQL), gib / 4, "", "no server of par2 that answers has MariaDB, which its database blog needs"},
+		{"none has any", engines(), engines(), gib / 4, "", "no server of par2 that answers has PostgreSQL, which its database shop needs"},
+		{"the one that has them is full", engines(), both, 2 * gib, "", "no server of par2 has enough memory left"},
+		{"agents that do not say", nil, nil, gib / 4, "par2-s1", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPlatform(t)
+			p.account("a", state.Gold, gib/4)
+			p.withDatabases("a")
+			p.start("a")
+			p.backup("a", "par2")
+			grown := *p.view().Account("a")
+			grown.Plan.Memory = test.memory
+			p.apply(state.InventoryApply, state.InventoryData{Accounts: []state.Account{grown}})
+			p.pass(30*time.Second, "par2-s1", "par2-s2")
+			p.pass(10*time.Second)
+			p.seen.agent(wire.AgentReport{Server: "par2-s1", Engines: test.one}, p.at)
+			p.seen.agent(wire.AgentReport{Server: "par2-s2", Engines: test.two}, p.at)
+			plan, err := planFailover(p.now(), Scope{Site: "par1"}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case test.to != "" && (len(plan.Accounts) != 1 || plan.Accounts[0].To != test.to):
+				t.Errorf("got %+v, %+v, want it to go to %s", plan.Accounts, plan.NotFit, test.to)
+			case test.to == "" && (len(plan.NotFit) != 1 || plan.NotFit[0].Reason != test.why):
+				t.Errorf("got %+v, %+v, want: %s", plan.Accounts, plan.NotFit, test.why)
+			}
+		})
+	}
+}
+
+// The plan says what is older than the files of its account, and what does not come back.
+func TestPlanFailover_olderParts(t *testing.T) {
+	p := newPlatform(t)
+	p.account("a", state.Gold, gib/4)
+	p.withDatabases("a")
+	p.start("a")
+	whole := p.backupOf("a", []state.Part{{Name: "mysql/blog"}}, "par2")
+	at := p.at
+	p.pass(time.Hour, "par1-s1", "par1-s2", "par2-s1", "par2-s2")
+	p.settle()
+	p.backupOf("a", []state.Part{{Name: "mysql/blog", Error: "gone"}}, "par2")
+	for range 4 {
+		p.pass(10*time.Second, "par2-s1", "par2-s2")
+	}
+	plan, err := planFailover(p.now(), Scope{Site: "par1"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []PlanPart{{Part: "mysql/blog", Snapshot: whole, Start: at}, {Part: "postgresql/shop"}}
+	if len(plan.Accounts) != 1 {
+		t.Fatalf("got %+v", plan)
+	}
+	if diff := cmp.Diff(want, plan.Accounts[0].Older); diff != "" {
+		t.Errorf("older parts (-want +got):\n%s", diff)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"drp/orchestrator/wire"
 	"drp/raftstore/state"
 )
 
@@ -12,12 +13,17 @@ import (
 type placement struct {
 	servers []*state.Server
 	used    map[state.ServerName]state.Resources
+	engines map[state.ServerName]*wire.Engines // as their agents say; nil: not known
 }
 
-// newPlacement offers the servers that allowed lets through. Whatever is assigned to one counts there, also what is
+// placement offers the servers that allowed lets through. Whatever is assigned to one counts there, also what is
 // told to stop: until it is fenced it may still run; and what runs under way were promised, but for the run own.
-func newPlacement(v *state.View, own state.RunID, allowed func(*state.Server) bool) *placement {
-	p := &placement{used: map[state.ServerName]state.Resources{}}
+func (n now) placement(own state.RunID, allowed func(*state.Server) bool) *placement {
+	v := n.view
+	p := &placement{used: map[state.ServerName]state.Resources{}, engines: map[state.ServerName]*wire.Engines{}}
+	for name, report := range n.seen.reports {
+		p.engines[name] = report.Engines
+	}
 	for _, s := range v.Servers() {
 		if allowed(s) {
 			p.servers = append(p.servers, s)
@@ -43,32 +49,53 @@ func newPlacement(v *state.View, own state.RunID, allowed func(*state.Server) bo
 }
 
 // choose takes the server of a site that is least full afterwards. The reason says what is lacking when none fits.
-func (p *placement) choose(site state.SiteName, need state.Resources) (state.ServerName, string) {
+func (p *placement) choose(site state.SiteName, account *state.Account) (state.ServerName, string) {
 	type candidate struct {
 		name state.ServerName
 		fill float64
 	}
 	var fits []candidate
-	reason := fmt.Sprintf("no server of %s answers", site)
+	need := account.Plan
+	var full, without string
 	for _, s := range p.servers {
 		if site != "" && s.Site != site {
 			continue
 		}
+		if engine, of := missingEngine(account, p.engines[s.Name]); engine != "" {
+			without = fmt.Sprintf("no server of %s that answers has %s, which its database %s needs", site, engine, of)
+			continue
+		}
 		used := add(p.used[s.Name], need)
 		if lack := lacking(used, s.Capacity); lack != "" {
-			reason = fmt.Sprintf("no server of %s has enough %s left", site, lack)
+			full = fmt.Sprintf("no server of %s has enough %s left", site, lack)
 			continue
 		}
 		fits = append(fits, candidate{s.Name, fill(used, s.Capacity)})
 	}
 	if len(fits) == 0 {
-		return "", reason
+		return "", cmp.Or(full, without, fmt.Sprintf("no server of %s answers", site))
 	}
 	best := slices.MinFunc(fits, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.fill, b.fill), cmp.Compare(a.name, b.name))
 	})
 	p.used[best.name] = add(p.used[best.name], need)
 	return best.name, ""
+}
+
+// engineNames are for people.
+var engineNames = map[state.Engine]string{state.PostgreSQL: "PostgreSQL", state.MariaDB: "MariaDB"}
+
+// missingEngine names one that an account's databases need, if its server is known not to have it.
+func missingEngine(account *state.Account, there *wire.Engines) (engine, database string) {
+	if there == nil {
+		return "", ""
+	}
+	for _, d := range account.Databases {
+		if !slices.Contains(there.List, d.Engine) {
+			return engineNames[d.Engine], d.Name
+		}
+	}
+	return "", ""
 }
 
 func add(a, b state.Resources) state.Resources {

@@ -46,6 +46,14 @@ type PlanAccount struct {
 	Start     time.Time         `json:"start"`   // of the snapshot
 	Loss      time.Duration     `json:"loss"`    // last contact with From − Start: the data that will be lost
 	Addresses []netip.Addr      `json:"addresses"`
+	Older     []PlanPart        `json:"older,omitempty"` // databases and mailboxes that the snapshot lacks
+}
+
+// PlanPart is a part of an account that comes from an older snapshot than its files.
+type PlanPart struct {
+	Part     string           `json:"part"`
+	Snapshot state.SnapshotID `json:"snapshot,omitempty"` // empty: no snapshot at that site has it
+	Start    time.Time        `json:"start,omitzero"`     // of that snapshot
 }
 
 // PlanRefusal is one account that cannot be brought back, with the reason for a person.

@@ -131,7 +131,7 @@ func TestRun_theSameStartAgain(t *testing.T) {
 func TestPlacement_countsWhatRunsWerePromised(t *testing.T) {
 	p := lost(t, map[state.AccountName]state.Tier{"a": state.Gold, "b": state.Gold, "c": state.Gold})
 	p.failover(withTimeouts, Scope{Site: "par1"})
-	free := newPlacement(p.view(), "", func(*state.Server) bool { return true })
+	free := p.now().placement("", func(*state.Server) bool { return true })
 	promised := free.used["par2-s1"].Memory + free.used["par2-s2"].Memory
 	if want := 3 * gib / 4; promised != want {
 		t.Errorf("got %d bytes promised at par2, want %d", promised, want)

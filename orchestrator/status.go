@@ -37,7 +37,7 @@ func (o *Orchestrator) statusOf(n now) *StatusReport {
 			Site: s.Name, Witness: s.Witness, GatewaySeen: n.seen.gateways[s.Name], WorkerSeen: n.seen.workers[s.Name],
 			Export: o.exports.at(s)})
 	}
-	full := newPlacement(n.view, "", func(*state.Server) bool { return true })
+	full := n.placement("", func(*state.Server) bool { return true })
 	for _, s := range n.view.Servers() {
 		r := ServerReport{
 			Server: s.Name, Site: s.Site, LastContact: n.lastContact(s.Name),

@@ -128,7 +128,7 @@ func (n now) target(ra *state.RunAccount) (state.ServerName, string) {
 	if account == nil {
 		return "", "it is no longer in the inventory"
 	}
-	return n.room().choose(ra.Restore.Site, account.Plan)
+	return n.room().choose(ra.Restore.Site, account)
 }
 
 // rebuildStep waits until the agents have restored, started and announced every account. They do it because they are

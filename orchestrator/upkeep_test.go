@@ -507,7 +507,7 @@ func TestNobodyRestoresFromWhatIsMarked(t *testing.T) {
 		p.stored(a)
 		old := p.view().Snapshots(a)[1]
 		p.apply(state.SnapshotsForget, state.SnapshotsForgetData{Account: a, Home: p.view().Repository(a).Home, Snapshots: []state.SnapshotID{old.ID}})
-		free := newPlacement(p.view(), "", func(*state.Server) bool { return true })
+		free := p.now().placement("", func(*state.Server) bool { return true })
 		s, _, _, _ := findRecovery(p.now(), free, p.view().Account(a), func(site state.SiteName) bool { return site == "par1" })
 		if s != nil {
 			t.Errorf("%s is to be restored, though it is being deleted", s.ID.Short())

@@ -276,6 +276,7 @@ func printPlan(w io.Writer, p *orchestrator.Plan, kind, name string) {
 		}
 		t.print(w)
 	}
+	printOlder(w, p)
 	if len(p.NotFit) > 0 {
 		fmt.Fprintf(w, "\nNot brought back (%d):\n", len(p.NotFit))
 		t := newTable("ACCOUNT", "TIER", "FROM", "WHY NOT")
@@ -290,6 +291,26 @@ func printPlan(w io.Writer, p *orchestrator.Plan, kind, name string) {
 	}
 	if len(p.Silent) > 0 {
 		fmt.Fprintf(w, "These servers do not answer: %s\n", servers(p, p.Silent))
+	}
+}
+
+// printOlder lists what is older than the files of its account.
+func printOlder(w io.Writer, p *orchestrator.Plan) {
+	t := newTable("ACCOUNT", "DATABASE OR MAILBOX", "DATA LOST", "SNAPSHOT")
+	n := 0
+	for _, a := range p.Accounts {
+		for _, part := range a.Older {
+			lost, snapshot := "all of it", "none at "+string(a.ReadAt)+" has it"
+			if part.Snapshot != "" {
+				lost, snapshot = "last "+short((a.Loss+a.Start.Sub(part.Start)).Round(time.Second)), part.Snapshot.Short()+" at "+string(a.ReadAt)
+			}
+			t.add(string(a.Account), part.Part, lost, snapshot)
+			n++
+		}
+	}
+	if n > 0 {
+		fmt.Fprintf(w, "\nOlder than the files of their accounts, because newer snapshots lack them (%d):\n", n)
+		t.print(w)
 	}
 }
 

@@ -355,7 +355,8 @@ func exampleBrain() *apitest.Brain {
 		Silent: []orchestrator.PlanServer{{Server: "par1-s1", Status: state.Down, LastContact: apitest.Start.Add(-40 * time.Second), Accounts: 2}},
 		Accounts: []orchestrator.PlanAccount{
 			{Account: "guestbook", Tier: state.Gold, From: "par1-s1", To: "par2-s1", Snapshot: "0123456789abcdef", ReadAt: "par2", Loss: 12 * time.Second, Addresses: accounts[0].Addresses},
-			{Account: "shop", Tier: state.Gold, From: "par1-s1", To: "par2-s1", Snapshot: "fedcba9876543210", ReadAt: "par2", Loss: 95 * time.Minute, Addresses: accounts[1].Addresses},
+			{Account: "shop", Tier: state.Gold, From: "par1-s1", To: "par2-s1", Snapshot: "fedcba9876543210", ReadAt: "par2", Loss: 95 * time.Minute, Addresses: accounts[1].Addresses,
+				Start: apitest.Start, Older: []orchestrator.PlanPart{{Part: "mails/example.org/info"}, {Part: "mysql/blog", Snapshot: "aaaabbbbccccdddd", Start: apitest.Start.Add(-time.Hour)}}},
 		},
 	}
 	digest := strings.Repeat("ab", 32)

@@ -43,6 +43,7 @@ type Agent struct {
 	Router     Router
 	Backups    Backups
 	Databases  Databases
+	Engines    []state.Engine // that Databases has
 	Homes      *home.Store
 	Identities Identities
 	// Parallel is how many backups run at once.
@@ -52,6 +53,7 @@ type Agent struct {
 	journal *journal
 	// recovering: the leader has asked for all that is remembered here. Only the loop of run uses it.
 	recovering bool
+	asked      bool                 // for the engines; of that loop too
 	obedience  *obedience.Obedience // of that loop alone, too
 	restores   chan struct{}        // a slot for each restore of a home that is under way
 	held       held
@@ -94,11 +96,13 @@ func (a *Agent) run(ctx context.Context) (err error) {
 		case err == nil:
 			wait = firstWait
 			revision = desired.Revision
+			a.asked = desired.AskEngines
 			if a.recovering = desired.Recovering; !a.recovering {
 				a.apply(ctx, desired, &workers)
 			}
 		case news: // not an error: there is something to tell
 		case ctx.Err() == nil:
+			a.asked = false // by whoever leads now: an older one refuses what it did not ask for
 			a.Log.Warn("no leader answers; everything stays as it is", "error", err)
 			sleep(ctx, wait)
 			wait = min(2*wait, heartbeat)
@@ -112,6 +116,9 @@ func (a *Agent) sync(ctx context.Context, revision uint64) (d wire.AgentDesired,
 	report, changed := a.report(revision)
 	if a.recovering {
 		report.Memory = a.memory(ctx)
+	}
+	if a.asked {
+		report.Engines = &wire.Engines{List: a.Engines}
 	}
 	report.Incarnation = a.obedience.Told()
 	asking, cancel := context.WithTimeout(ctx, heartbeat+answerWithin)

@@ -101,7 +101,7 @@ func TestAgent_higherToken(t *testing.T) {
 		w.happened()
 		w.want(these(from(run("shop", 3), "snap")))
 		w.expect("given anew", "withdraw "+shopIP+" 1.3", "stop shop", "detach shop",
-			`restore snap ""`, "create shop 1.3", "attach shop", "start shop", "announce "+shopIP+" 1.3")
+			`restore snap ""`, "others of snap", "create shop 1.3", "attach shop", "start shop", "announce "+shopIP+" 1.3")
 		w.expectTold("shop", "1.3 running")
 		if got := w.file("shop", "restored"); got != "snap" {
 			t.Errorf("restored file = %q", got)
@@ -411,7 +411,7 @@ func TestAgent_crashInRestore(t *testing.T) {
 		w.happened()
 		defer w.agent()()
 		w.settle()
-		w.expect("begun again", `restore snap ""`, "create shop 1.1", "attach shop", "start shop", "announce "+shopIP+" 1.1")
+		w.expect("begun again", `restore snap ""`, "others of snap", "create shop 1.1", "attach shop", "start shop", "announce "+shopIP+" 1.1")
 	})
 }
 

@@ -87,7 +87,7 @@ func (w *world) agent() (stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	a := &Agent{Server: "par1-s1", Boot: w.boot, Leader: w, Containers: w, Network: w, Router: w, Backups: w, Homes: homes, Databases: w,
+	a := &Agent{Server: "par1-s1", Boot: w.boot, Leader: w, Containers: w, Network: w, Router: w, Backups: w, Homes: homes, Databases: w, Engines: []state.Engine{state.PostgreSQL},
 		Identities: Identities{First: 1_000_000_000, Size: 65536, Count: 10}, Parallel: 2,
 		Log: slog.New(slog.NewTextHandler(&locked{w: &w.log}, nil)), journal: j}
 	ctx, cancel := context.WithCancel(w.t.Context())

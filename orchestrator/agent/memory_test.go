@@ -121,3 +121,37 @@ func TestAgent_earlierIncarnation(t *testing.T) {
 		w.expectTold("blog", "1.1 running")
 	})
 }
+
+// The engines are told to a leader that asks for them. One that answers no more may be an older one, which refuses them.
+func TestAgent_engines(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		ask := func(yes bool) {
+			w.mu.Lock()
+			w.desired = wire.AgentDesired{Revision: w.desired.Revision + 1, AskEngines: yes}
+			close(w.news)
+			w.news = make(chan struct{})
+			w.mu.Unlock()
+			time.Sleep(2 * heartbeat)
+		}
+		defer w.agent()()
+		ask(false)
+		if w.last().Engines != nil {
+			t.Error("told without having been asked for")
+		}
+		ask(true)
+		if got := w.last().Engines; got == nil || !cmp.Equal(got.List, []state.Engine{state.PostgreSQL}) {
+			t.Errorf("got %v", got)
+		}
+		w.leaderGone(true)
+		time.Sleep(2 * heartbeat)
+		before := len(w.reports)
+		w.leaderGone(false)
+		time.Sleep(heartbeat)
+		if w.reports[before].Engines != nil {
+			t.Error("told to whoever leads next, unasked")
+		}
+		if w.last().Engines == nil {
+			t.Error("not told again")
+		}
+	})
+}

@@ -77,7 +77,7 @@ func Run(ctx context.Context, cfg Config, leader Leader, log *slog.Logger) (err 
 		Server: cfg.Server, Boot: boot, Leader: leader, Containers: containers, Network: addresses{},
 		Router: guard.Client{Socket: cfg.Guard}, Homes: homes, Identities: cfg.Identities,
 		Backups:   &Restic{Binary: cfg.Restic, Credentials: cfg.Certificates, Trust: cfg.Trust, Log: log},
-		Databases: engines, Parallel: parallel, Log: log, journal: j,
+		Databases: engines, Engines: engines.List(), Parallel: parallel, Log: log, journal: j,
 	}
 	return a.run(ctx)
 }

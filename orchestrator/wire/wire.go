@@ -28,6 +28,8 @@ type AgentReport struct {
 	Incarnation uint64 `json:"incarnation,omitempty"`
 	// Memory is told only while the leader asks for it (AgentDesired.Recovering), and then it is whole.
 	Memory *Memory `json:"memory,omitempty"`
+	// Engines are told when the leader asks for them (AgentDesired.AskEngines). Nil: nothing is known.
+	Engines *Engines `json:"engines,omitempty"`
 }
 
 // Memory is every token that this server has ever seen: what its agent's journal and its guard keep on the disk.
@@ -41,6 +43,11 @@ type SeenToken struct {
 	Token   state.Token       `json:"token"`
 	// Stopped: nothing runs there under it, and never will.
 	Stopped bool `json:"stopped,omitempty"`
+}
+
+// Engines are the database servers that an agent can reach.
+type Engines struct {
+	List []state.Engine `json:"list"`
 }
 
 // Phase is where an account is on its way to running.
@@ -88,6 +95,8 @@ type AgentDesired struct {
 	Tasks      []DesiredTask    `json:"tasks,omitempty"`
 	// Revoked are the certificates that count no more, whole: peers that show one are refused.
 	Revoked identity.Revocations `json:"revoked,omitempty"`
+	// AskEngines: this coordinator knows the field Engines of a report, which older ones refuse.
+	AskEngines bool `json:"ask_engines,omitempty"`
 }
 
 // DesiredAccount is one account on this server.

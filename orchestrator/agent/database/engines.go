@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 
 	"drp/orchestrator/agent/home"
@@ -53,6 +55,9 @@ func New(c Config, log *slog.Logger) (*Engines, error) {
 	}
 	return e, nil
 }
+
+// List names them.
+func (e *Engines) List() []state.Engine { return slices.Sorted(maps.Keys(e.engines)) }
 
 func (e *Engines) of(d state.Database) (engine, error) {
 	one := e.engines[d.Engine]
