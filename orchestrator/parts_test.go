@@ -171,7 +171,7 @@ func TestPlanFailover_engines(t *testing.T) {
 			grown.Plan.Memory = test.memory
 			p.apply(state.InventoryApply, state.InventoryData{Accounts: []state.Account{grown}})
 			p.pass(30*time.Second, "par2-s1", "par2-s2")
-			p.pass(10*time.Second)
+			p.pass(10 * time.Second)
 			p.seen.agent(wire.AgentReport{Server: "par2-s1", Engines: test.one}, p.at)
 			p.seen.agent(wire.AgentReport{Server: "par2-s2", Engines: test.two}, p.at)
 			plan, err := planFailover(p.now(), Scope{Site: "par1"}, "")

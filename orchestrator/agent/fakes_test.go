@@ -51,6 +51,7 @@ type world struct {
 	databases  map[string]string // what the engines hold
 	broken     map[string]error  // databases that cannot be dumped or loaded
 	dumps      map[state.SnapshotID]map[string]string
+	document   string                 // account.json of the last backup
 	spoil      func(dir string) error // does something to what is restored of the files
 	guardGone  bool
 	restores   map[state.SnapshotID]chan struct{} // a restore of it waits for the channel
@@ -411,6 +412,13 @@ func (w *world) Backup(ctx context.Context, account state.AccountName, _ home.ID
 			return Saved{}, err
 		}
 	}
+	raw, err := os.ReadFile(filepath.Join(view.Name(), "account.json"))
+	if err != nil {
+		return Saved{}, err
+	}
+	w.mu.Lock()
+	w.document = string(raw)
+	w.mu.Unlock()
 	if hold != nil {
 		select {
 		case <-hold:

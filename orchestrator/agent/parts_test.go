@@ -99,6 +99,11 @@ func TestBackup_parts(t *testing.T) {
 		if !strings.Contains(got.Detail, "; without mysql/blog: the engine is gone in the middle; without mails/example.org/link: ") {
 			t.Errorf("detail = %q", got.Detail)
 		}
+		for _, want := range []string{`"read": {`, `"view": "live"`, `"generation": 1`, `"name": "info"`} {
+			if !strings.Contains(w.document, want) {
+				t.Errorf("account.json has no %s: %s", want, w.document)
+			}
+		}
 		events := w.happened()
 		for _, e := range []string{"dump postgresql/shop", "backup shop", "with postgresql [shop.json shop.sql]", "with mysql []", "with mails [example.org]"} {
 			if !slices.Contains(events, e) {

@@ -315,6 +315,26 @@ func TestAccount_freeze(t *testing.T) {
 	w.expect("freeze and fail", "pause shop", "resume shop")
 }
 
+// Where no snapshot is taken, an account stands still only when there is something to copy, and for no longer than that.
+func TestAccount_freezeLive(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		defer w.agent()()
+		w.want(these(run("shop", 1)))
+		w.happened()
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		w.expect("nothing to copy", "backup shop")
+		page := append([]byte("SQLite format 3\x00"), make([]byte, 512-16)...)
+		if err := os.WriteFile(filepath.Join(w.dir, "homes/shop/home/db"), page, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.want(these(run("shop", 1)), backupTask("b2", "shop", 1))
+		w.expect("a database", "pause shop", "resume shop", "backup shop")
+		if s := w.last().Tasks[0].Snapshot; s == nil || s.View != "live" || s.Copied != 1 {
+			t.Errorf("snapshot = %+v", s)
+		}
+	})
+}
+
 // A disk that does not answer keeps the snapshot waiting, and not the account, nor its stop.
 func TestAccount_freezeHasAnEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

@@ -257,7 +257,7 @@ func TestPostgreSQL_HostileDump(t *testing.T) {
 		"of the future":           {`{"format":9}`, "", "is of format 9"},
 	})
 	t.Run("a program of the host", func(t *testing.T) {
-		dir := dumped(t, shop, record, "\\! stat -c %u /proc/self/ns/user; touch " + marks + "/mark\n")
+		dir := dumped(t, shop, record, "\\! stat -c %u /proc/self/ns/user; touch "+marks+"/mark\n")
 		if err := onPostgreSQL(t, to).Load(t.Context(), shop, mine, dir, ids); err != nil {
 			t.Fatal(err)
 		}

@@ -119,6 +119,9 @@ func (s *search) directory(ctx context.Context, dir *os.File, at string, depth i
 		return nil
 	}
 	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		some, err := dir.ReadDir(256)
 		for _, e := range some {
 			if s.left--; s.left == 0 {
@@ -132,7 +135,7 @@ func (s *search) directory(ctx context.Context, dir *os.File, at string, depth i
 			}
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist) { // it was removed meanwhile
-			return ctx.Err()
+			return nil
 		}
 		if err != nil {
 			return err
@@ -151,9 +154,6 @@ func (s *search) entry(ctx context.Context, dir *os.File, at string, e fs.DirEnt
 			return nil // it is something else now; whatever it is, it is read live
 		}
 		defer sub.Close()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
 		return s.directory(ctx, sub, at, depth+1)
 	case !e.Type().IsRegular():
 		return nil

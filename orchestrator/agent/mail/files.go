@@ -64,15 +64,6 @@ func unlink(dir *os.File, name string) error {
 	return nil
 }
 
-func readLink(dir *os.File, name string) (string, error) {
-	to := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(int(dir.Fd()), name, to)
-	if err != nil {
-		return "", &fs.PathError{Op: "readlink", Path: name, Err: err}
-	}
-	return string(to[:n]), nil
-}
-
 // openFile opens a plain file and nothing else; it waits for nobody.
 func openFile(dir *os.File, name string) (*os.File, error) {
 	fd, err := unix.Openat2(int(dir.Fd()), name, &unix.OpenHow{

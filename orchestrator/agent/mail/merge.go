@@ -22,7 +22,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -37,7 +36,7 @@ type Result struct {
 	Known    int // were there
 	Beside   int // messages and files that lie beside others of their name
 	Files    int // others that came back
-	LeftOut  int // links that lead out, pipes and the like
+	LeftOut  int // pipes and the like
 }
 
 // String is for a person.
@@ -220,16 +219,8 @@ func (m *merge) count(yes bool, n *int) {
 	}
 }
 
-// link brings a link back that is missing and leads to what lies in the mailbox, as Sieve's to the active filter does.
+// link brings a link back that is missing, as Sieve's to the active filter. Nobody here follows any, wherever it leads.
 func (m *merge) link(from, into *os.File, name string) error {
-	to, err := readLink(from, name)
-	if err != nil {
-		return err
-	}
-	if !filepath.IsLocal(to) || slices.Contains(strings.Split(to, "/"), "..") {
-		m.LeftOut++
-		return nil
-	}
 	placed, err := move(from, name, into, name)
 	m.count(placed, &m.Files)
 	return err // what is there stays

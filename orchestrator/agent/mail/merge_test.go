@@ -125,7 +125,8 @@ func TestMerge(t *testing.T) {
 		{"kept beside before", tree{"cur/1,S=3:2,S": "old"}, tree{"cur/1,S=3:2,": "new", "new/1.restored-cba06b5736faf67e,S=3": "old"},
 			tree{"cur/1,S=3:2,": "new", "new/1.restored-cba06b5736faf67e,S=3": "old"}, Result{Known: 1}},
 		{"a folder's name is taken", tree{".Sent/cur/1:2,": "one"}, tree{".Sent": "a file", "cur/": ""}, tree{".Sent": "a file", ".Sent.restored1/cur/1:2,": "one"}, Result{Messages: 1}},
-		{"links that lead out", tree{"a": "->/etc/passwd", "b": "->../x", "c": "->d/../../x", "sieve": "->/tmp", "cur/1": "->/etc/passwd", "new/": ""}, tree{}, tree{}, Result{LeftOut: 5}},
+		{"links", tree{"a": "->/etc/passwd", "b": "->../x", "cur/1": "->/etc/passwd", "cur/2": "->x", "new/": ""}, tree{"b": "->own", "new/2": "two"},
+			tree{"a": "->/etc/passwd", "b": "->own", "cur/1": "->/etc/passwd", "new/2": "two"}, Result{Files: 2, LeftOut: 1}},
 		{"directories that are none", tree{"cur": "file", "new/2": "two"}, tree{}, tree{"new/2": "two"}, Result{Messages: 1, LeftOut: 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -60,14 +60,19 @@ func (m *merge) messages(from, into *os.File, entries map[string]fs.DirEntry, le
 			return err
 		}
 		for _, name := range sorted(entries) {
-			if !entries[name].Type().IsRegular() || name[0] == '.' {
+			a := &arrival{from: source[in], name: name, in: in, target: target, there: there}
+			a.base, a.flags = splitName(name)
+			a.flags = letters.flags(a.flags)
+			var err error
+			switch t := entries[name].Type(); {
+			case t.IsRegular() && name[0] != '.':
+				err = m.message(a, placed)
+			case t&fs.ModeSymlink != 0 && len(there[a.base]) == 0:
+				err = m.link(source[in], target[in], name)
+			default:
 				m.LeftOut++
-				continue
 			}
-			b := &arrival{from: source[in], name: name, in: in, target: target, there: there}
-			b.base, b.flags = splitName(name)
-			b.flags = letters.flags(b.flags)
-			if err := m.message(b, placed); err != nil {
+			if err != nil {
 				return fmt.Errorf("%s/%s: %w", in, name, err)
 			}
 		}
