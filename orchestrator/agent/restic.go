@@ -66,7 +66,7 @@ func (r *Restic) Backup(ctx context.Context, account state.AccountName, ids home
 		err = nil
 	}
 	if err != nil {
-		return Saved{}, explain(err)
+		return Saved{}, explain(repo, err)
 	}
 	return saved, nil
 }
@@ -116,7 +116,7 @@ func (r *Restic) Restore(ctx context.Context, ids home.IDs, access wire.Reposito
 		}
 	}
 	if err != nil {
-		return Restored{}, explain(err)
+		return Restored{}, explain(repo, err)
 	}
 	return Restored{Files: got.Files, Bytes: got.Bytes}, nil
 }
@@ -157,22 +157,23 @@ func (r *Restic) RestoreOthers(ctx context.Context, ids home.IDs, access wire.Re
 		options.Include = append(options.Include, "/"+literal.Replace(name))
 	}
 	if _, err := r.runner(ids, program, into.Parent).Restore(ctx, repo, options); err != nil {
-		return explain(err)
+		return explain(repo, err)
 	}
 	return nil
 }
 
-// explain adds the first thing that restic complained of: its last word is often only a count.
-func explain(err error) error {
+// explain adds which repository it was, by which gateway, and the first thing that restic complained of: its last word is
+// often only a count, or the status of an answer.
+func explain(repo restic.Repository, err error) error {
 	var said *restic.Error
 	if !errors.As(err, &said) {
 		return err
 	}
 	first, _, _ := strings.Cut(said.Tail, "\n")
 	if first == "" || first == said.Message {
-		return err
+		return fmt.Errorf("repository %s: %w", repo, err)
 	}
-	return fmt.Errorf("%w (%s)", err, first)
+	return fmt.Errorf("repository %s: %w (%s)", repo, err, first)
 }
 
 // literal makes a file name a pattern that matches it alone.

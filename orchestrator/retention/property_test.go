@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -159,9 +160,11 @@ func (c *catalogue) periods(daysBefore int) {
 	}
 }
 
+var sequences = flag.Int("sequences", 20_000, "how many TestOver_neverTheLastGoodCopy tries")
+
 // Whatever becomes of sites, copies, homes, policies and clocks: no site loses the newest that it holds.
 func TestOver_neverTheLastGoodCopy(t *testing.T) {
-	if err := flag.Set("rapid.checks", "20000"); err != nil {
+	if err := flag.Set("rapid.checks", strconv.Itoa(*sequences)); err != nil {
 		t.Fatal(err)
 	}
 	over := 0
@@ -196,5 +199,5 @@ func TestOver_neverTheLastGoodCopy(t *testing.T) {
 	if over == 0 {
 		t.Error("nothing was ever over, so nothing was shown")
 	}
-	t.Logf("%d were over", over)
+	t.Logf("%d sequences, in which %d snapshots were over", *sequences, over)
 }

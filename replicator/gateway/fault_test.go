@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,6 +53,46 @@ func TestGateway_holdsWhileTheStoreRestarts(t *testing.T) {
 			p.want(http.StatusOK, agent, "DELETE", path, nil)
 		}
 	}
+}
+
+// Whoever loses patience before the gateway does must not be the only one who knows of it.
+func TestGateway_clientLosesPatience(t *testing.T) {
+	d, store := double(t)
+	p := newPlatform(t, store)
+	lines := make(logLines, 100)
+	p.gateway.Log = slog.New(slog.NewTextHandler(lines, nil))
+	p.grant(writable)
+	ctx, cancel := context.WithCancel(t.Context())
+	var asked atomic.Int64
+	d.Fault = func(storetest.Call) *storetest.Fault {
+		if asked.Add(1) == 3 {
+			cancel()
+		}
+		return &storetest.Fault{Status: 500, Code: "InternalError"}
+	}
+	r, err := http.NewRequestWithContext(ctx, "GET", p.url+"/"+account+"/"+token+"/locks/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.agent(server).Do(r); err == nil {
+		t.Fatal("an answer")
+	}
+	select {
+	case line := <-lines:
+		if !strings.Contains(line, "site=par1") || !strings.Contains(line, "InternalError") {
+			t.Errorf("the log says %s", line)
+		}
+	case <-t.Context().Done():
+		t.Error("the log says nothing")
+	}
+}
+
+// logLines are what a log says.
+type logLines chan string
+
+func (l logLines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
 }
 
 // A read that breaks off in the middle must not look like a whole one.

@@ -177,10 +177,14 @@ func refusalOf(err error) *refusal {
 func (g *Gateway) hold(ctx context.Context, f func() error) error {
 	giveUp := time.NewTimer(cmp.Or(g.HoldFor, 20*time.Second))
 	defer giveUp.Stop()
+	var said error // by the store, and not by a client that had gone
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := f()
 		if err == nil || final(err) {
 			return err
+		}
+		if ctx.Err() == nil {
+			said = err
 		}
 		again := time.NewTimer(wait)
 		select {
@@ -188,6 +192,9 @@ func (g *Gateway) hold(ctx context.Context, f func() error) error {
 			continue
 		case <-giveUp.C:
 		case <-ctx.Done():
+			if said != nil { // there is nobody left to be told
+				g.log().Warn("a client has gone while the store did not answer", "reason", said.Error())
+			}
 		}
 		again.Stop()
 		return err

@@ -53,6 +53,10 @@ func (k *Keeper) Follow(ctx context.Context, home *replicator.Store, account str
 	if len(lists) == 0 {
 		return result, nil
 	}
+	// What an earlier one has moved and could not move back is over, too, and would be overlooked.
+	if err := k.Tend(ctx, account); err != nil {
+		return result, err
+	}
 	if err := k.CheckConfig(ctx, account); err != nil {
 		return result, err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -388,6 +389,50 @@ func TestFollow_Brake(t *testing.T) {
 	}
 	if n := len(w.files(replica, "snapshots")); n != 3 {
 		t.Errorf("%d snapshots are left at the replica, want 3", n)
+	}
+}
+
+// TestFollow_BrokenOff: a store that is full in the middle of it, so that what was moved cannot even go back. The next time
+// begins with that: else the snapshots would be gone already, and return later, when their packs no longer do.
+func TestFollow_BrokenOff(t *testing.T) {
+	for writes, broken := 0, true; broken; writes++ {
+		w, home, job := lone(t)
+		replica := w.sites[1]
+		if _, err := replicator.Pass(t.Context(), home.store, replica.store, "shop/", replicator.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := home.keeper.Run(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
+		follow := func() error {
+			lists, err := replica.keeper.Pending(t.Context(), home.store, "shop", 1)
+			if err != nil {
+				return err
+			}
+			if _, err := replicator.Pass(t.Context(), home.store, replica.store, "shop/", replicator.Options{}); err != nil {
+				return err
+			}
+			_, err = replica.keeper.Follow(t.Context(), home.store, "shop", lists)
+			return err
+		}
+		var done atomic.Int64
+		replica.double.Fault = func(c storetest.Call) *storetest.Fault {
+			if c.Operation != storetest.Put || done.Add(1) <= int64(writes) {
+				return nil
+			}
+			return &storetest.Fault{Status: http.StatusInsufficientStorage, Code: "InsufficientStorage"}
+		}
+		broken = follow() != nil
+		replica.double.Fault = nil
+		if err := follow(); err != nil {
+			t.Errorf("broken off after %d writes, then: %v", writes, err)
+		}
+		if err := replica.keeper.Tend(t.Context(), "shop"); err != nil {
+			t.Error(err)
+		}
+		if got, want := replica.repository(), home.repository(); !maps.Equal(got, want) {
+			t.Errorf("broken off after %d writes: the replica has %v, want %v", writes, slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+		}
 	}
 }
 

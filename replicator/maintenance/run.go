@@ -217,7 +217,10 @@ func (k *Keeper) with(ctx context.Context, j Job, o gateway.LocalOptions, do fun
 		return err
 	}
 	defer door.Close()
-	return do(restic.Repository{URL: door.URL(), Password: j.Password})
+	if err := do(restic.Repository{URL: door.URL(), Password: j.Password}); err != nil {
+		return fmt.Errorf("%s/%s: %w", k.Store, j.Account, err) // restic knows no more than the door
+	}
+	return nil
 }
 
 // gone is what lies in a run's trash, by name. Its restic has ended: what it has left of locks is removed.

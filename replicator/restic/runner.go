@@ -129,7 +129,8 @@ func (r *Runner) run(ctx context.Context, repo Repository, c call) (*stderr, err
 	}
 	e := &Error{Verb: c.verb, Code: code, Class: classOf(code), Message: said.last, Tail: said.text()}
 	switch {
-	case ctx.Err() != nil && (code < 0 || code == 1 || code == 130): // the others tell what it had found before
+	// The others tell what it had found before. A search for the key that was broken off has found none, and says so.
+	case ctx.Err() != nil && (code < 0 || code == 1 || code == 12 || code == 130):
 		e.Class, e.Cause = ErrCancelled, ctx.Err()
 	case code < 0:
 		e.Cause = waitErr

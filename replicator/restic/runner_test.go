@@ -150,7 +150,7 @@ func reachable(t testing.TB) string {
 }
 
 // started makes a Runner cancel its own context as soon as the fake has printed its first status.
-func started(r *Runner, cancel func()) BackupOptions {
+func started(cancel func()) BackupOptions {
 	o := someBackup
 	o.Progress = func(int64, int64) { cancel() }
 	return o
@@ -160,7 +160,7 @@ func TestRunner_cancel(t *testing.T) {
 	t.Run("is asked to end", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		r := fake(t, "term")
-		_, err := r.Backup(ctx, Repository{}, started(r, cancel))
+		_, err := r.Backup(ctx, Repository{}, started(cancel))
 		var e *Error
 		if !errors.As(err, &e) || !errors.Is(err, ErrCancelled) || !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v, want ErrCancelled and context.Canceled", err)
@@ -173,9 +173,16 @@ func TestRunner_cancel(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		r := fake(t, "stubborn")
 		r.Grace = 50 * time.Millisecond
-		_, err := r.Backup(ctx, Repository{}, started(r, cancel))
+		_, err := r.Backup(ctx, Repository{}, started(cancel))
 		if !errors.Is(err, ErrCancelled) {
 			t.Errorf("got %v, want ErrCancelled", err)
+		}
+	})
+	t.Run("while it looks for the key", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := fake(t, "term", "CODE=12").Backup(ctx, Repository{}, started(cancel))
+		if !errors.Is(err, ErrCancelled) || errors.Is(err, ErrWrongPassword) {
+			t.Errorf("got %v, want ErrCancelled: whether the password is wrong nobody knows", err)
 		}
 	})
 	t.Run("deadline of our own", func(t *testing.T) {

@@ -72,9 +72,11 @@ type Fault struct {
 	Status   int                  // answer this error
 	Code     string               // with this S3 code
 	Body     string               // answer 200 with this body
+	Down     bool                 // cut the connection, and do nothing
 	Lost     bool                 // do what is asked, and cut the connection before the answer
 	Truncate bool                 // promise the whole answer, and cut the connection in the middle of it
 	Change   func([]byte) []byte  // of what is read, or of what is kept on a write
+	Pace     func()               // of a Proxy: called before each kilobyte, there and back; it may take its time
 	Hang     <-chan struct{}      // answer nothing until this is closed or the client has gone
 	Listing  func(*ListingAnswer) // change a page of a listing
 }
@@ -187,6 +189,9 @@ func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-fault.Hang:
 		case <-r.Context().Done():
 		}
+		panic(http.ErrAbortHandler)
+	}
+	if fault.Down {
 		panic(http.ErrAbortHandler)
 	}
 	if fault.Status != 0 {

@@ -15,11 +15,29 @@ type Repository struct {
 	bucket   string
 	prefix   string
 	password string
+	binary   string // empty: the one that drp ships
 }
 
 // Repository names one; it creates nothing.
 func (s *Server) Repository(bucket, prefix, password string) *Repository {
 	return &Repository{server: s, bucket: bucket, prefix: prefix, password: password}
+}
+
+// By is the same repository, worked on by another restic.
+func (r *Repository) By(binary string) *Repository {
+	other := *r
+	other.binary = binary
+	return &other
+}
+
+// DebianRestic is the restic that Debian 12 has (0.14).
+func DebianRestic(tb testing.TB) string {
+	tb.Helper()
+	const path = "/usr/bin/restic"
+	if _, err := os.Stat(path); err != nil {
+		tb.Fatalf("find Debian's restic: %v (make packages installs it)", err)
+	}
+	return path
 }
 
 // Through is the same store, reached at another address: a Proxy's.
@@ -28,9 +46,9 @@ func (s *Server) Through(endpoint string) *Server {
 }
 
 // Init creates the repository. Its password is tried in no time.
-func (r *Repository) Init(tb testing.TB) {
+func (r *Repository) Init(tb testing.TB, options ...string) {
 	tb.Helper()
-	r.must(tb, "", "init")
+	r.must(tb, "", append([]string{"init"}, options...)...)
 	r.cheapen(tb)
 }
 
@@ -61,11 +79,29 @@ func (r *Repository) TryBackup(tb testing.TB, dir string) (id string, locked boo
 			ID   string `json:"snapshot_id"`
 		}
 		if json.Unmarshal(line, &m) == nil && m.Type == "summary" {
-			return m.ID, false
+			return r.whole(tb, m.ID), false
 		}
 	}
 	tb.Fatalf("backup of %s named no snapshot:\n%s", dir, out)
 	return "", false
+}
+
+// whole is a snapshot's whole id: until 0.15, restic told the first eight digits only.
+func (r *Repository) whole(tb testing.TB, id string) string {
+	tb.Helper()
+	if len(id) == 64 {
+		return id
+	}
+	var found []string
+	for line := range bytes.Lines(r.must(tb, "", "list", "snapshots", "--no-lock")) {
+		if bytes.HasPrefix(line, []byte(id)) {
+			found = append(found, string(bytes.TrimSpace(line)))
+		}
+	}
+	if len(found) != 1 {
+		tb.Fatalf("snapshot %s is one of %v", id, found)
+	}
+	return found[0]
 }
 
 // Forget forgets the snapshots and prunes what only they needed.
@@ -90,7 +126,11 @@ func (r *Repository) Restore(tb testing.TB, id, dir string) {
 // what is missing.
 func (r *Repository) Run(tb testing.TB, dir string, args ...string) (out []byte, code int) {
 	tb.Helper()
-	cmd := exec.Command(Binary(tb, "restic"), append([]string{"--no-cache"}, args...)...)
+	binary := r.binary
+	if binary == "" {
+		binary = Binary(tb, "restic")
+	}
+	cmd := exec.Command(binary, append([]string{"--no-cache"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(),
 		"RESTIC_REPOSITORY=s3:"+r.server.Endpoint+"/"+r.bucket+"/"+r.prefix, "RESTIC_PASSWORD="+r.password,

@@ -149,5 +149,8 @@ func (v *Verifier) with(ctx context.Context, account, password string, do func(r
 		return err
 	}
 	defer door.Close()
-	return do(restic.Repository{URL: door.URL(), Password: password})
+	if err := do(restic.Repository{URL: door.URL(), Password: password}); err != nil {
+		return fmt.Errorf("%s/%s: %w", v.Store, account, err) // restic knows no more than the door
+	}
+	return nil
 }

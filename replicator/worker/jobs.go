@@ -123,7 +123,11 @@ func (w *Worker) copier(t *turns, log *slog.Logger) func(context.Context, CopyJo
 		if !ok {
 			return replicator.Report{}, fmt.Errorf("this worker's configuration has no key for the store of site %s", job.From)
 		}
-		source, err := replicator.Open(replicator.StoreConfig{
+		open := w.open
+		if open == nil {
+			open = replicator.Open
+		}
+		source, err := open(replicator.StoreConfig{
 			Endpoint: job.Store.Endpoint, Bucket: job.Store.Bucket, Region: job.Store.Region,
 			AccessKey: key.Access, SecretKey: key.Secret,
 		})

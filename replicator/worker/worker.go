@@ -47,6 +47,9 @@ type Worker struct {
 	Verifier     *verify.Verifier
 	UpkeepAtOnce int
 
+	// How another site's store is opened: replicator.Open, unless a test has another way.
+	open func(replicator.StoreConfig) (*replicator.Store, error)
+
 	// What a job does. Set by Run, unless a test has.
 	initial func(ctx context.Context, job InitialJob, fresh bool) error
 	copy    func(ctx context.Context, job CopyJob, fresh bool) (replicator.Report, error)

@@ -28,7 +28,7 @@ incomplete)
 	exit 3 ;;
 silent) exit 0 ;;
 term) # as restic: removes its lock at SIGTERM
-	trap 'echo terminated >&2; exit 130' TERM
+	trap 'echo terminated >&2; exit ${CODE:-130}' TERM
 	echo '{"message_type":"status"}'
 	while :; do sleep 0.05; done ;;
 stubborn)
