@@ -14,9 +14,9 @@ import (
 func TestOldRepositories(t *testing.T) {
 	debian := storetest.DebianRestic(t)
 	for name, create := range map[string]func(*testing.T, *storetest.Repository){
-		"Debian's restic":               func(t *testing.T, r *storetest.Repository) { r.By(debian).Init(t) },
-		"Debian's restic, format 1":     func(t *testing.T, r *storetest.Repository) { r.By(debian).Init(t, "--repository-version", "1") },
-		"the restic of today, format 1": func(t *testing.T, r *storetest.Repository) { r.Init(t, "--repository-version", "1") },
+		"debian":  func(t *testing.T, r *storetest.Repository) { r.By(debian).Init(t) },
+		"debian1": func(t *testing.T, r *storetest.Repository) { r.By(debian).Init(t, "--repository-version", "1") },
+		"today1":  func(t *testing.T, r *storetest.Repository) { r.Init(t, "--repository-version", "1") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegion(t, func(repository *storetest.Repository) { create(t, repository) })
