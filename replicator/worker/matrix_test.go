@@ -54,7 +54,6 @@ type region struct {
 	agent   *restic.Runner
 	through restic.Repository
 	dir     string
-	clock   time.Duration // how far the home's worker is ahead
 
 	mu      sync.Mutex
 	saved   map[string]map[string]string // acknowledged backups: what they have to restore
@@ -91,7 +90,6 @@ func newRegion(t *testing.T, create func(*storetest.Repository)) *region {
 		}
 		keeping(t, r.workers[n])
 		r.workers[n].Keeper.Tool = tool
-		r.workers[n].Keeper.Now = func() time.Time { return time.Now().Add(r.clock) }
 	}
 	if create == nil {
 		create = func(repository *storetest.Repository) { repository.Init(t) }
@@ -350,9 +348,15 @@ func (r *region) maintainJob() MaintainJob {
 	}
 }
 
-// maintain is one attempt of the home's worker. Locks of backups that were broken off are stale when it begins.
+// maintain is one attempt of the home's worker, an hour later: the locks of backups that were broken off are stale.
 func (r *region) maintain(ctx context.Context, job MaintainJob) error {
-	r.clock += time.Hour
+	locks, err := filepath.Glob(r.stores[0].File("drp-par1", "shop/locks/*"))
+	for _, lock := range locks {
+		err = errors.Join(err, os.Chtimes(lock, time.Time{}, time.Now().Add(-time.Hour)))
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	result, err := r.workers[0].maintainHere(ctx, job)
 	held := r.held(0)
 	for _, id := range result.Forgotten {
