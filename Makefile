@@ -65,9 +65,13 @@ bench-raft: bin/drp
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./e2e/bench
 	bin/bench -kills $(KILLS)
 
-# Many of what make test tries a few of: worlds, attacks, killed workers, everything at once, flipped bits.
+# Many of what make test tries a few of: retention, worlds, attacks, killed workers, everything at once, flipped bits,
+# killed copies, and faults of stores.
 .PHONY: soak-keep
-soak-keep: build
+soak-keep: packages build
+	$(GO) test -timeout 0 -v ./orchestrator/retention -run neverTheLastGoodCopy -sequences 1000000
+	$(GO) test -timeout 0 -v ./replicator -run TestPass_Killed -kills 100
+	$(GO) test -timeout 0 -v ./replicator/worker -run 'Outage|OldRepositories' -rounds 20
 	$(GO) test -timeout 0 -v ./replicator/maintenance -run 'World|Hostile|Killed|Together' -sequences 20000 -attacks 1000 -kills 100 -interleavings 500
 	$(GO) test -timeout 0 -v ./replicator/verify -run Flipped -flips 200
 

@@ -21,6 +21,11 @@ const readAttempts = 3
 
 // bring copies an object that the destination does not have.
 func (p *pass) bring(ctx context.Context, i *item, key string) error {
+	if p.dear(ctx, i, key) {
+		p.Logger.Error("a key file that would cost whoever tries it too much is not copied", "store", p.src, "object", key)
+		p.broken(key, true) // the repository opens by its others
+		return nil
+	}
 	err := carry(ctx, p.src, p.dst, i, key)
 	switch {
 	case err == nil:

@@ -10,8 +10,8 @@
 // Each rule has a test that tries to break it:
 //
 //	list in read order, the index again after the packs    TestPass_ReadOrder, TestPass_Index, TestFolder_Disordered
-//	write in write order, keys before data                 TestPass_WriteOrder, TestPass_Killed (kill -9 at twenty points)
-//	copy only what was listed                              TestPass_Meanwhile, TestFolder_Meanwhile
+//	write in write order, keys before data                 TestPass_WriteOrder, TestPass_Killed (kill -9, at many points)
+//	copy only what was listed                              TestPass_Late, TestPass_Meanwhile, TestFolder_Meanwhile
 //	every object's content is what its name says           TestPass_FlippedByte, TestPass_Reads, TestPass_WithholdsTheEnd
 //	missing data: no index or snapshot of this pass;
 //	missing index: no snapshot; begin again                TestPass_Gone, TestFolder_Meanwhile
@@ -31,4 +31,26 @@
 //	damage that no listing shows is found and repaired,
 //	at either end, and what was forgotten stays so         TestHeal, TestRepair, TestScrub_RealStore
 //	what fails for one repository keeps no other back      TestFolder_OneFails
+//	a key file costs no more to try than restic's own do   TestPass_DearKey
+//
+// And of what the packages below do with a repository, or let be done:
+//
+//	nothing exclusive beside a copy or a look at it        worker.TestTurns, worker.TestWorker_UpkeepTurns
+//	a fault of either store, at any moment: nothing lost,
+//	nothing called good, and it recovers by itself         worker.TestOutage
+//	what other restics made is a repository like any       worker.TestOldRepositories
+//	only the lists of the home's epoch say what is over,
+//	and none of it goes while a replica is ahead           maintenance.TestFollow_Waits, maintenance.TestWorld
+//	snapshots, index, data; a removed key without grace    maintenance.TestFollow_Order
+//	what was broken off is brought to an end first         maintenance.TestFollow_BrokenOff, maintenance.TestTend_AfterDeath
+//	the grace, by two clocks                               maintenance.TestTend_Clock, maintenance.TestRun_Real
+//	config, key, snapshots, a listing that ended: or
+//	nothing is deleted                                     maintenance.TestRun_Refuses
+//	the brake                                              maintenance.TestRun_Brake, maintenance.TestRun_BrakeBytes, maintenance.TestFollow_Brake
+//	all that remains is read before anything is over       maintenance.TestRun_Undone, maintenance.TestRun_BehindItsBack
+//	a false index by a holder of the password              maintenance.TestRun_Hostile
+//	agents write neither keys nor config, and delete locks gateway.TestGateway_refuses, gateway.TestStolenServer
+//	no cache of one copy is used for another               restic.TestRunner_cache
+//	logical damage is copied faithfully: the copy is
+//	checked and restored with the key                      verify.TestFlippedBytes, verify.TestVerifier_Good
 package replicator

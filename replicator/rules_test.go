@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -186,6 +190,108 @@ func TestPass_HashIsSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.whole(t) // the double refuses what does not have the hash that was sent
+}
+
+// TestPass_Late: a snapshot that comes when the packs have been listed is left to the next pass, also when all of its index
+// was there: it may need what was not listed.
+func TestPass_Late(t *testing.T) {
+	s := newShelf(t, 3)
+	var late string
+	s.source.Fault = func(c storetest.Call) *storetest.Fault {
+		if c.Operation == storetest.List && c.Key == "shop/keys/" {
+			late = s.add("snapshots", "late")
+		}
+		return nil
+	}
+	r, err := s.pass(t)
+	if err != nil || !cmp.Equal(r.Snapshots, s.snapshots) {
+		t.Errorf("got %+v and %v, want the snapshot that was listed", r, err)
+	}
+	if _, ok := s.target.Objects()[late]; ok || late == "" {
+		t.Error("a snapshot was copied that was not listed ahead of the packs")
+	}
+	s.source.Fault = nil
+	if _, err := s.pass(t); err != nil {
+		t.Fatal(err)
+	}
+	s.whole(t)
+}
+
+// TestPass_WithholdsTheEnd: of an object that is not what its name says the store never gets the last part, so that one
+// which ignores hashes has no object either.
+func TestPass_WithholdsTheEnd(t *testing.T) {
+	for _, size := range []int{1, replicator.Withheld, replicator.Withheld + 1, 10 * replicator.Withheld, 2 << 20} {
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
+			t.Parallel()
+			s := newShelf(t, 1)
+			s.target.Blind = true
+			content := strings.Repeat("x", size)
+			bad := s.add("data", content)
+			for _, at := range []int{0, size - 1} {
+				broken := []byte(content)
+				broken[at] ^= 1
+				s.source.Store(bad, broken)
+				if r, err := s.pass(t); !errors.Is(err, replicator.ErrBroken) || !cmp.Equal(r.Broken, []string{bad}) {
+					t.Errorf("one bit flipped at %d: got %+v and %v", at, r, err)
+				}
+				if slices.Contains(s.target.Puts(), bad) {
+					t.Errorf("one bit flipped at %d: the store has it", at)
+				}
+			}
+		})
+	}
+}
+
+// TestDoc: each test that the package's documentation names is there.
+func TestDoc(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`(?:([a-z]+)\.)?(Test[A-Za-z_]+)`).FindAllStringSubmatch(string(doc), -1)
+	if len(named) < 30 {
+		t.Errorf("it names %d tests only", len(named))
+	}
+	for _, n := range named {
+		files, err := filepath.Glob(filepath.Join(n[1], "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(files, func(file string) bool {
+			content, err := os.ReadFile(file)
+			return err == nil && bytes.Contains(content, []byte("\nfunc "+n[2]+"(t "))
+		}) {
+			t.Errorf("there is no test %s", n[0])
+		}
+	}
+}
+
+// TestPass_DearKey: a key file that costs more to try than any of restic's stays where it is, is told, and keeps nothing back.
+func TestPass_DearKey(t *testing.T) {
+	s := newShelf(t, 3)
+	usual := s.add("keys", `{"kdf":"scrypt","N":32768,"r":8,"p":9,"salt":"","data":""}`)
+	dear := []string{
+		s.add("keys", `{"kdf":"scrypt","N":1048576,"r":8,"p":1,"salt":"","data":""}`),                             // 1.1 GB
+		s.add("keys", `{"kdf":"scrypt","N":32768,"r":8,"p":1000,"salt":"","data":""}`),                            // minutes
+		s.add("keys", `{"kdf":"scrypt","N":9223372036854775807,"r":9223372036854775807,"p":2}`),                   // a product that overflows
+		s.add("keys", `{"kdf":"scrypt","N":32768,"r":8,"p":1,"salt":"`+strings.Repeat("x", 1<<20)+`","data":""}`), // a long one
+	}
+	slices.Sort(dear)
+	for range 2 {
+		r, err := s.pass(t)
+		if err != nil || !cmp.Equal(r.Broken, dear) || !cmp.Equal(r.Snapshots, s.snapshots) {
+			t.Errorf("got %+v and %v, want the copy complete but for %v", r, err, dear)
+		}
+	}
+	there := s.target.Objects()
+	for _, key := range dear {
+		if _, ok := there[key]; ok {
+			t.Errorf("%s was copied", key)
+		}
+	}
+	if _, ok := there[usual]; !ok {
+		t.Error("a usual key was not copied")
+	}
 }
 
 // TestPass_LargeObjects: the hashing of large objects is left to a store that was seen to refuse a wrong hash, and to no

@@ -195,6 +195,30 @@ func TestRunner_cancel(t *testing.T) {
 	})
 }
 
+// TestRunner_cache: a copied repository has the same id, and by a cache of another copy it looks whole when it is not.
+func TestRunner_cache(t *testing.T) {
+	for _, c := range []struct{ cache, want string }{{"", "--no-cache"}, {"/var/cache/drp/par2/shop", "--cache-dir=/var/cache/drp/par2/shop"}} {
+		spy := filepath.Join(t.TempDir(), "spy")
+		repo := Repository{Cache: c.cache}
+		if _, err := fake(t, "spy", "SPY="+spy).Backup(t.Context(), repo, someBackup); err != nil {
+			t.Fatal(err)
+		}
+		said, err := os.ReadFile(spy + ".cmdline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for arg := range strings.Lines(string(said)) {
+			if strings.Contains(arg, "cache") {
+				got = append(got, strings.TrimSpace(arg))
+			}
+		}
+		if !slices.Equal(got, []string{c.want}) {
+			t.Errorf("cache %q: got %v, want %s", c.cache, got, c.want)
+		}
+	}
+}
+
 func TestRunner_secrets(t *testing.T) {
 	repo := Repository{
 		URL: "rest:https://[::1]:7460/guestbook/1.1/", Password: "canary-password", AccessKey: "canary-access", SecretKey: "canary-secret",
