@@ -34,7 +34,7 @@ type waitingBackup struct {
 	assignment *state.Assignment
 	site       state.SiteName // where its server is
 	due        time.Time
-	first      bool    // nothing of the account is stored yet
+	first      bool    // nothing of the account is in its present repository yet
 	urgency    float64 // how long ago its newest snapshot was begun, in objectives, by the weight of its tier
 }
 
@@ -140,12 +140,20 @@ func (n now) overdue(p *state.Policy, a *state.Assignment, status *state.BackupS
 	since := a.ReadyAt
 	if status != nil && status.Error == "" {
 		since = status.Started
-	} else if all := n.view.Snapshots(a.Account); len(all) > 0 {
-		since = all[0].Start
 	} else {
-		first = true
+		all := n.view.Snapshots(a.Account)
+		if len(all) > 0 {
+			since = all[0].Start
+		}
+		first = n.storesFirst(a.Account, all)
 	}
 	return first, float64(n.at.Sub(since)) / float64(cmp.Or(p.RPO, noObjective))
+}
+
+// storesFirst reports whether nothing is in the account's present repository yet: then a backup sends everything.
+func (n now) storesFirst(account state.AccountName, all []*state.Snapshot) bool {
+	repo := n.view.Repository(account)
+	return repo == nil || len(within(all, repo)) == 0
 }
 
 // newBackup makes a task that is named after account, slot and moment, so that two leaders never make one slot's twice.
@@ -169,7 +177,7 @@ type backupSlots struct {
 
 type slots struct {
 	most, taken int
-	first       int // of those taken: by backups of accounts of which nothing is stored yet
+	first       int // of those taken: by backups of accounts whose repository holds nothing yet
 }
 
 // backupSlots count what runs. What a server that does not answer was asked for takes nothing from its site.
@@ -190,7 +198,7 @@ func (n now) backupSlots() backupSlots {
 			continue
 		}
 		b.busy[t.Account] = true
-		first := len(n.view.Snapshots(t.Account)) == 0
+		first := n.storesFirst(t.Account, n.view.Snapshots(t.Account))
 		if s := b.servers[t.Server]; s != nil {
 			s.take(first)
 		}

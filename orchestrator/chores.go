@@ -57,7 +57,7 @@ func (c *chores) of(n now, site state.SiteName) []chore {
 				continue
 			}
 			next, ok := n.stillDue(site, waiting)
-			if !ok || next.kind == "" && n.kept(n.view.Repository(next.account)).blocked(next) {
+			if !ok || next.kind == "" && n.kept(n.view.RepositoryNamed(next.repository)).blocked(next) {
 				continue
 			}
 			chosen = append(chosen, next)
@@ -68,12 +68,12 @@ func (c *chores) of(n now, site state.SiteName) []chore {
 		c.given = map[state.SiteName][]chore{}
 	}
 	c.given[site] = chosen
-	return chosen
+	return append(slices.Clip(chosen), n.removals(site)...)
 }
 
 // stillDue is a chore as it is now. One that proves a snapshot goes on with that one, for as long as it is not over.
 func (n now) stillDue(site state.SiteName, old chore) (chore, bool) {
-	repo := n.view.Repository(old.account)
+	repo := n.view.RepositoryNamed(old.repository)
 	if repo == nil {
 		return chore{}, false
 	}
@@ -92,7 +92,7 @@ func (n now) stillDue(site state.SiteName, old chore) (chore, bool) {
 		if next.kind != old.kind {
 			continue
 		}
-		if s := n.view.Snapshot(old.account, old.snapshot); s != nil && s.ForgetAt.IsZero() {
+		if s := n.view.Snapshot(repo.Account, old.snapshot); s != nil && s.ForgetAt.IsZero() {
 			if _, there := s.At(site); there {
 				next.snapshot = old.snapshot
 			}
@@ -105,8 +105,14 @@ func (n now) stillDue(site state.SiteName, old chore) (chore, bool) {
 // giveChores puts chores into what a worker should do, with the passwords that they take.
 func giveChores(v *state.View, site state.SiteName, all []chore, open opener, d *wire.WorkerDesired) {
 	for _, c := range all {
-		repo := v.Repository(c.account)
+		repo := v.RepositoryNamed(c.repository)
 		if repo == nil {
+			continue
+		}
+		if c.remove {
+			if present := v.Repository(repo.Account); present != nil {
+				d.Remove = append(d.Remove, wire.RemoveJob{Account: repo.Row(), Successor: present.Row()})
+			}
 			continue
 		}
 		password := ""
@@ -118,11 +124,11 @@ func giveChores(v *state.View, site state.SiteName, all []chore, open opener, d 
 		}
 		if c.kind != "" {
 			d.Verify = append(d.Verify, wire.VerifyJob{
-				Account: c.account, Kind: c.kind, Password: password, Snapshot: c.snapshot, Part: c.part, Parts: c.parts})
+				Account: repo.Row(), Kind: c.kind, Password: password, Snapshot: c.snapshot, Part: c.part, Parts: c.parts})
 			continue
 		}
-		job := wire.MaintainJob{Account: c.account, Home: repo.Home, Password: password}
-		for _, s := range v.Snapshots(c.account) {
+		job := wire.MaintainJob{Account: repo.Row(), Home: repo.Home, Password: password}
+		for _, s := range v.SnapshotsIn(repo) {
 			_, here := s.At(site)
 			if !s.ForgetAt.IsZero() {
 				job.Forget = append(job.Forget, s.ID)

@@ -159,8 +159,8 @@ func reportedOutcomes(n now) []action {
 	}
 	actions = append(actions, reportedUpkeep(n)...)
 	for r := range n.seen.ready {
-		if repo := n.view.Repository(r.Account); repo != nil && repo.Home == r.Home && repo.InitialisedAt.IsZero() {
-			actions = append(actions, propose{state.RepositoryReady, state.RepositoryReadyData{Account: r.Account, Home: r.Home}})
+		if repo := n.writtenTo(r.Account); repo != nil && repo.Home == r.Home && repo.InitialisedAt.IsZero() {
+			actions = append(actions, propose{state.RepositoryReady, state.RepositoryReadyData{Account: repo.Account, Home: r.Home}})
 		}
 	}
 	return actions
@@ -173,14 +173,15 @@ func reportedUpkeep(n now) []action {
 		return nil
 	}
 	for key, m := range n.seen.maintained {
-		if m.Home.Site != key.site {
+		repo := n.writtenTo(m.Account)
+		if m.Home.Site != key.site || repo == nil {
 			continue
 		}
 		unknown := slices.DeleteFunc(slices.Clone(m.Unknown), func(id state.SnapshotID) bool {
-			return n.view.Snapshot(m.Account, id) != nil // recorded since the job was given
+			return n.view.Snapshot(repo.Account, id) != nil // recorded since the job was given
 		})
 		actions = append(actions, reported{propose{state.MaintenanceRecord, state.MaintenanceRecordData{
-			Account: m.Account, Home: m.Home, Forgotten: m.Forgotten[:min(len(m.Forgotten), passSnapshots)], Objects: m.Objects, Bytes: m.Bytes,
+			Account: repo.Account, Home: m.Home, Forgotten: m.Forgotten[:min(len(m.Forgotten), passSnapshots)], Objects: m.Objects, Bytes: m.Bytes,
 			Unknown: unknown[:min(len(unknown), mostUnknown)], Error: state.Shorten(m.Error)}}, key.command(state.MaintenanceRecord), n.at})
 	}
 	for key, v := range n.seen.verified {
@@ -188,7 +189,7 @@ func reportedUpkeep(n now) []action {
 			Account: v.Account, Site: key.site, Kind: v.Kind, Snapshot: v.Snapshot, Part: v.Part, Parts: v.Parts,
 			Error: state.Shorten(v.Error), BeganAgo: v.BeganAgo + max(0, n.at.Sub(v.at))}}, key.command(state.VerificationRecord), n.at})
 	}
-	return actions
+	return append(actions, reportedRemovals(n)...)
 }
 
 // mostUnknown bounds how many snapshots that nobody knows one report names.

@@ -65,10 +65,8 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 			continue // left as it is: with another environment than its own it would be started again
 		}
 		if want.Run && want.New && a.Restore != nil {
-			want.Restore, want.Parts = &a.Restore.Snapshot, olderParts(v, account, a.Restore)
-			if access, ok := repositoryAccess(v, a, open); ok { // else the agent says what it lacks
-				want.Repository = &access
-			}
+			want.Restore = &a.Restore.Snapshot
+			open.restore(v, a, account, &want)
 		}
 		d.Accounts = append(d.Accounts, want)
 	}
@@ -93,7 +91,7 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 		if t.Kind == state.TaskBackup && backups == ServerBackups(server) {
 			continue // asked for by hand; it waits until one of the others has ended
 		}
-		access, ok := repositoryAccess(v, a, open)
+		access, ok := repositoryAccess(v, a, repositoryOf(v, t), open)
 		if !ok {
 			continue
 		}
@@ -112,9 +110,51 @@ func oldestFirst(tasks []*state.Task) []*state.Task {
 	return tasks
 }
 
-// olderParts says where the parts are that a restored snapshot does not hold: in the newest one before it that does.
-func olderParts(v *state.View, account *state.Account, from *state.RestorePoint) map[string]state.SnapshotID {
-	var older map[string]state.SnapshotID
+// repositoryOf is the one that a task is about: what is restored lies where its snapshot does, what is backed up goes to
+// the present one.
+func repositoryOf(v *state.View, t *state.Task) *state.Repository {
+	if t.Restore == nil {
+		return v.Repository(t.Account)
+	}
+	if s := v.Snapshot(t.Account, t.Restore.Snapshot); s != nil {
+		return v.RepositoryOf(s)
+	}
+	return nil
+}
+
+// restore says from which repositories a home is rebuilt: each snapshot is opened by the one alone that it lies in.
+func (open opener) restore(v *state.View, a *state.Assignment, account *state.Account, want *wire.DesiredAccount) {
+	from := v.Snapshot(a.Account, a.Restore.Snapshot)
+	if from == nil {
+		return // the agent says what it lacks
+	}
+	if access, ok := repositoryAccess(v, a, v.RepositoryOf(from), open); ok {
+		want.Repository = &access
+	}
+	for name, s := range olderParts(v, account, a.Restore) {
+		if want.Parts == nil {
+			want.Parts = map[string]state.SnapshotID{}
+		}
+		if want.Parts[name] = ""; s == nil {
+			continue
+		}
+		want.Parts[name] = s.ID
+		if s.Repository == from.Repository {
+			continue
+		}
+		if access, ok := repositoryAccess(v, a, v.RepositoryOf(s), open); ok {
+			if want.Elsewhere == nil {
+				want.Elsewhere = map[string]wire.RepositoryAccess{}
+			}
+			want.Elsewhere[name] = access
+		}
+	}
+}
+
+// olderParts says where the parts are that a restored snapshot does not hold: in the newest one before it that does. Nil:
+// in none.
+func olderParts(v *state.View, account *state.Account, from *state.RestorePoint) map[string]*state.Snapshot {
+	var older map[string]*state.Snapshot
 	found := false
 	for _, s := range v.Snapshots(account.Name) { // newest first
 		if _, here := s.At(from.Site); (!here || !s.ForgetAt.IsZero()) && s.ID != from.Snapshot {
@@ -125,14 +165,14 @@ func olderParts(v *state.View, account *state.Account, from *state.RestorePoint)
 			found = true
 			for _, p := range s.Lacks(account.Parts()) {
 				if older == nil {
-					older = map[string]state.SnapshotID{}
+					older = map[string]*state.Snapshot{}
 				}
-				older[p.Name] = ""
+				older[p.Name] = nil
 			}
 		case found:
-			for name, id := range older {
-				if id == "" && len(s.Lacks([]string{name})) == 0 {
-					older[name] = s.ID
+			for name, known := range older {
+				if known == nil && len(s.Lacks([]string{name})) == 0 {
+					older[name] = s
 				}
 			}
 		}
@@ -170,9 +210,9 @@ func notSuperseded(v *state.View, obeyed uint64) error {
 	return nil
 }
 
-// repositoryAccess leads through the gateways of the server's own site: a server never talks to another site's.
-func repositoryAccess(v *state.View, a *state.Assignment, open opener) (wire.RepositoryAccess, bool) {
-	repo, server := v.Repository(a.Account), v.Server(a.Server)
+// repositoryAccess leads to one of an account's repositories, through the gateways of the server's own site: a server never talks to another site's.
+func repositoryAccess(v *state.View, a *state.Assignment, repo *state.Repository, open opener) (wire.RepositoryAccess, bool) {
+	server := v.Server(a.Server)
 	if repo == nil || server == nil {
 		return wire.RepositoryAccess{}, false
 	}
@@ -183,13 +223,14 @@ func repositoryAccess(v *state.View, a *state.Assignment, open opener) (wire.Rep
 	access := wire.RepositoryAccess{Password: password}
 	if site := v.Site(server.Site); site != nil {
 		for _, g := range site.Gateways {
-			access.URLs = append(access.URLs, "rest:"+strings.TrimSuffix(g, "/")+"/"+string(a.Account)+"/"+a.Token.String()+"/")
+			access.URLs = append(access.URLs, "rest:"+strings.TrimSuffix(g, "/")+"/"+repo.Name()+"/"+a.Token.String()+"/")
 		}
 	}
 	return access, true
 }
 
-// gatewayView lets each server at the repositories of what it is assigned, at its own site. While the cluster is held
+// gatewayView lets each server at the repositories of what it is assigned, at its own site: the present one of an account, and
+// a retired one, to read it, for as long as it restores from there. While the cluster is held
 // nobody writes: who is to write follows from tokens that are not known yet.
 func gatewayView(v *state.View, site state.SiteName) wire.GatewayView {
 	var view wire.GatewayView
@@ -201,13 +242,45 @@ func gatewayView(v *state.View, site state.SiteName) wire.GatewayView {
 				continue
 			}
 			view.Grants = append(view.Grants, wire.Grant{
-				Account: a.Account, Server: a.Server, Token: a.Token,
+				Account: repo.Row(), Server: a.Server, Token: a.Token,
 				Write: repo.Home.Site == site && !a.Stop && !held(v), Daily: dailyLimit(v.Account(a.Account)),
 			})
+			for _, name := range retiredRead(v, a) {
+				view.Grants = append(view.Grants, wire.Grant{Account: state.AccountName(name), Server: a.Server, Token: a.Token})
+			}
 		}
 	}
 	view.Revision = revision(view)
 	return view
+}
+
+// retiredRead are the names of the retired repositories from which a server is restoring an account, or files of it.
+func retiredRead(v *state.View, a *state.Assignment) []string {
+	if len(v.RetiredOf(a.Account)) == 0 {
+		return nil
+	}
+	var names []string
+	reads := func(s *state.Snapshot) {
+		if s == nil {
+			return
+		}
+		if repo := v.RepositoryOf(s); repo != nil && v.IsRetired(repo) && !slices.Contains(names, repo.Name()) {
+			names = append(names, repo.Name())
+		}
+	}
+	if account := v.Account(a.Account); account != nil && a.Restore != nil && a.ReadyAt.IsZero() {
+		reads(v.Snapshot(a.Account, a.Restore.Snapshot))
+		for _, s := range olderParts(v, account, a.Restore) {
+			reads(s)
+		}
+	}
+	for _, t := range v.TasksOf(a.Account) {
+		if t.Status == state.TaskPending && t.Token == a.Token && t.Restore != nil {
+			reads(v.Snapshot(a.Account, t.Restore.Snapshot))
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Of its disk an account can store so many times as much in a day, and a little for what is not on its disk.
@@ -232,19 +305,19 @@ func workerDesired(v *state.View, site state.SiteName, all []chore, open opener)
 		return d
 	}
 	d.NewSite = true
-	for _, repo := range v.Repositories() {
+	for _, repo := range v.AllRepositories() {
 		account := v.Account(repo.Account)
 		if account == nil {
 			continue
 		}
-		if repo.Home.Site == site && repo.InitialisedAt.IsZero() {
+		if repo.Home.Site == site && repo.InitialisedAt.IsZero() && !v.IsRetired(repo) {
 			if password, ok := open.password(repo); ok {
-				d.Initial = append(d.Initial, wire.InitialJob{Account: repo.Account, Home: repo.Home, Password: password})
+				d.Initial = append(d.Initial, wire.InitialJob{Account: repo.Row(), Home: repo.Home, Password: password})
 			}
 		}
 		d.NewSite = d.NewSite && !expected(v, repo, site)
 		if holds(v, account, repo, site) {
-			d.Copy = append(d.Copy, copyJobs(v, account, repo, site)...)
+			d.Copy = append(d.Copy, copyJobs(v, repo, site)...)
 		}
 	}
 	giveChores(v, site, all, open, &d)
@@ -257,7 +330,7 @@ func expected(v *state.View, repo *state.Repository, site state.SiteName) bool {
 	if repo.Home.Site == site && !repo.InitialisedAt.IsZero() {
 		return true
 	}
-	return slices.ContainsFunc(v.Snapshots(repo.Account), func(s *state.Snapshot) bool {
+	return slices.ContainsFunc(v.SnapshotsIn(repo), func(s *state.Snapshot) bool {
 		_, there := s.At(site)
 		return there
 	})
@@ -274,9 +347,9 @@ func holds(v *state.View, account *state.Account, repo *state.Repository, site s
 
 // copyJobs says from where to pull what is missing here: from the home what the home has, from another site what only
 // that one has (a site that came back holds snapshots which its successor never saw).
-func copyJobs(v *state.View, account *state.Account, repo *state.Repository, site state.SiteName) []wire.CopyJob {
+func copyJobs(v *state.View, repo *state.Repository, site state.SiteName) []wire.CopyJob {
 	missing := map[state.SiteName][]state.SnapshotID{}
-	for _, s := range v.Snapshots(account.Name) { // newest first
+	for _, s := range v.SnapshotsIn(repo) { // newest first
 		if _, here := s.At(site); here || !s.ForgetAt.IsZero() {
 			continue
 		}
@@ -292,7 +365,7 @@ func copyJobs(v *state.View, account *state.Account, repo *state.Repository, sit
 		if len(ids) == 0 || source.Store == nil || source.Name == site {
 			continue
 		}
-		jobs = append(jobs, wire.CopyJob{Account: account.Name, From: source.Name, Store: *source.Store, Home: repo.Home, Snapshots: ids})
+		jobs = append(jobs, wire.CopyJob{Account: repo.Row(), From: source.Name, Store: *source.Store, Home: repo.Home, Snapshots: ids})
 	}
 	return jobs
 }

@@ -33,6 +33,7 @@ type observed struct {
 	// By what the workers call them.
 	maintained map[reportKey]wire.Maintained
 	verified   map[reportKey]heardVerified
+	removed    map[reportKey]wire.Removed
 	probes     map[probeKey]wire.ProbeResult
 	changed    chan struct{} // closed at the next report that differs
 }
@@ -81,6 +82,7 @@ func (o *observed) reset() {
 	o.ready = map[wire.Initialised]bool{}
 	o.maintained = map[reportKey]wire.Maintained{}
 	o.verified = map[reportKey]heardVerified{}
+	o.removed = map[reportKey]wire.Removed{}
 	o.probes = map[probeKey]wire.ProbeResult{}
 }
 
@@ -131,7 +133,10 @@ func (o *observed) worker(r wire.WorkerReport, now time.Time) {
 	for _, v := range r.Verified {
 		o.verified[reportKey{r.Site, v.ID}] = heardVerified{v, now}
 	}
-	if len(r.Passes)+len(r.Ready)+len(r.Maintained)+len(r.Verified) > 0 {
+	for _, m := range r.Removed {
+		o.removed[reportKey{r.Site, m.ID}] = m
+	}
+	if len(r.Passes)+len(r.Ready)+len(r.Maintained)+len(r.Verified)+len(r.Removed) > 0 {
 		o.wake()
 	}
 }
@@ -179,6 +184,7 @@ type glance struct {
 	// By what the workers call them.
 	maintained map[reportKey]wire.Maintained
 	verified   map[reportKey]heardVerified
+	removed    map[reportKey]wire.Removed
 	probes     map[probeKey]wire.ProbeResult
 }
 
@@ -196,6 +202,7 @@ func (o *observed) glance() glance {
 		ready:      maps.Clone(o.ready),
 		maintained: maps.Clone(o.maintained),
 		verified:   maps.Clone(o.verified),
+		removed:    maps.Clone(o.removed),
 		probes:     maps.Clone(o.probes),
 	}
 }
@@ -208,6 +215,7 @@ func (o *observed) taken(g glance) {
 	forget(o.ready, g.ready)
 	forget(o.maintained, g.maintained)
 	forget(o.verified, g.verified)
+	forget(o.removed, g.removed)
 }
 
 func forget[K comparable, V any](from, taken map[K]V) {

@@ -59,8 +59,10 @@ type AccountProtection struct {
 
 // CopyProtection is what is known of one site's copy of an account.
 type CopyProtection struct {
-	Site     state.SiteName   `json:"site"`
-	Home     bool             `json:"home,omitempty"`
+	Site state.SiteName `json:"site"`
+	Home bool           `json:"home,omitempty"`
+	// Retired is the name of the repository that it is a copy of, if that is one which is only read. Else it is of the present one.
+	Retired  string           `json:"retired,omitempty"`
 	Snapshot state.SnapshotID `json:"snapshot,omitempty"` // the newest there
 	Start    time.Time        `json:"start,omitzero"`
 	CopiedAt time.Time        `json:"copied_at,omitzero"`
@@ -175,18 +177,21 @@ func protectionOfAccount(n now, a *state.Account) AccountProtection {
 	if repo == nil {
 		return p
 	}
-	if r := n.kept(repo); r != nil {
-		if s := r.newestEverywhere(); s != nil {
-			p.Snapshot, p.Age = s.ID, n.at.Sub(s.Start)
+	for _, repo := range n.view.RepositoriesOf(a.Name) { // a new one may still be being made
+		if r := n.kept(repo); r != nil {
+			if s := r.newestEverywhere(); s != nil {
+				p.Snapshot, p.Age = s.ID, n.at.Sub(s.Start)
+			}
+			break
 		}
 	}
 	return p
 }
 
-// newestEverywhere is the newest snapshot that every site of the policy holds.
+// newestEverywhere is the newest snapshot of the account that every site of the policy holds, whichever repository it is in.
 func (r *keptRepository) newestEverywhere() *state.Snapshot {
 	sites := r.sites()
-	for _, s := range r.snapshots {
+	for _, s := range r.all {
 		if !s.ForgetAt.IsZero() || s.Start.After(r.at) {
 			continue
 		}
@@ -200,15 +205,16 @@ func (r *keptRepository) newestEverywhere() *state.Snapshot {
 	return nil
 }
 
-// firstBackups is arithmetic over the catalogue: who has nothing, and who got the first in the last hour.
+// firstBackups is arithmetic over the catalogue: whose repository has nothing, and who got the first in the last hour.
 func firstBackups(n now, accounts []*state.Account) FirstBackups {
 	var f FirstBackups
 	for _, a := range accounts {
 		all := n.view.Snapshots(a.Name)
-		if len(all) == 0 {
+		if n.storesFirst(a.Name, all) {
 			f.Waiting++
 			continue
 		}
+		all = within(all, n.view.Repository(a.Name))
 		if oldest := all[len(all)-1]; n.view.Maintenance(a.Name) == nil && n.at.Sub(oldest.Finished) < time.Hour {
 			f.LastHour++
 		}
@@ -237,17 +243,23 @@ func verificationOf(n now, account *state.Account) *AccountVerification {
 	if p := n.view.Policy(account.Policy); p != nil {
 		d.CheckWithin, d.ReadWithin, d.ProveWithin = CheckWithin(p), ReadWithin(p), ProveWithin(p)
 	}
-	repo := n.view.Repository(account.Name)
-	if repo == nil {
-		return d
+	for _, repo := range n.view.RepositoriesOf(account.Name) {
+		d.Copies = append(d.Copies, copiesOf(n, repo)...)
 	}
+	return d
+}
+
+func copiesOf(n now, repo *state.Repository) (copies []CopyProtection) {
 	r := n.kept(repo)
 	if r == nil {
-		return d
+		return nil
 	}
 	for _, site := range r.sites() {
 		c := CopyProtection{Site: site, Home: site == repo.Home.Site, Faults: r.faults(site)}
-		if v := n.view.Verification(account.Name, site); v != nil {
+		if r.retired {
+			c.Retired = repo.Name()
+		}
+		if v := n.view.Verification(repo.Row(), site); v != nil {
 			c.Scrubbed, c.Checked, c.ReadSince, c.Part, c.Parts = v.Scrubbed, v.Checked, v.ReadSince, v.Part, v.Parts
 			c.Proven, c.Restored, c.Errors = v.Proven, v.Snapshot, v.Errors
 		}
@@ -255,12 +267,12 @@ func verificationOf(n now, account *state.Account) *AccountVerification {
 			at, _ := s.At(site)
 			c.Snapshot, c.Start, c.CopiedAt = s.ID, s.Start, at.CopiedAt
 		}
-		if pass := n.view.Replication(account.Name, site); pass != nil {
+		if pass := n.view.Replication(repo.Row(), site); pass != nil {
 			c.Failure = pass.Error
 		}
-		d.Copies = append(d.Copies, c)
+		copies = append(copies, c)
 	}
-	return d
+	return copies
 }
 
 // faults are why a site's copy does not count, though it is there: what was found of it is bad, or too long ago. A copy has
@@ -269,14 +281,18 @@ func (r *keptRepository) faults(site state.SiteName) []string {
 	if r.view.Level() < protectionLevel || r.newestAt(site) == nil {
 		return nil // nobody looks; or there is nothing to look at, which is said elsewhere
 	}
-	v := r.view.Verification(r.account.Name, site)
+	its := "its copy"
+	if r.retired {
+		its = "its copy of the retired repository " + r.repo.Name()
+	}
+	v := r.view.Verification(r.repo.Row(), site)
 	if v == nil {
 		v = &state.Verification{}
 	}
 	var faults []string
 	for _, kind := range []state.VerificationKind{state.Scrubbed, state.Checked, state.Proven} {
 		if f, failed := v.Errors[kind]; failed {
-			text := fmt.Sprintf("its copy at %s could not be %s: %s", site, kind, f.Error)
+			text := fmt.Sprintf("%s at %s could not be %s: %s", its, site, kind, f.Error)
 			if f.Count > 1 {
 				text += fmt.Sprintf(" (%d times in a row)", f.Count)
 			}
@@ -288,11 +304,11 @@ func (r *keptRepository) faults(site state.SiteName) []string {
 		age := r.at.Sub(last).Round(time.Second)
 		switch {
 		case last.After(r.at):
-			faults = append(faults, fmt.Sprintf("its copy at %s was %s at a time that has not come yet: a coordinator's clock was wrong", site, word))
+			faults = append(faults, fmt.Sprintf("%s at %s was %s at a time that has not come yet: a coordinator's clock was wrong", its, site, word))
 		case !last.IsZero() && age > limit:
-			faults = append(faults, fmt.Sprintf("its copy at %s was %s %s ago, the limit is %s", site, word, age, limit))
+			faults = append(faults, fmt.Sprintf("%s at %s was %s %s ago, the limit is %s", its, site, word, age, limit))
 		case last.IsZero() && r.at.Sub(born) > limit:
-			faults = append(faults, fmt.Sprintf("its copy at %s was never %s, and has been there for %s, the limit is %s", site, word, r.at.Sub(born).Round(time.Second), limit))
+			faults = append(faults, fmt.Sprintf("%s at %s was never %s, and has been there for %s, the limit is %s", its, site, word, r.at.Sub(born).Round(time.Second), limit))
 		}
 	}
 	late("checked", v.Checked, CheckWithin(r.policy))
@@ -302,14 +318,16 @@ func (r *keptRepository) faults(site state.SiteName) []string {
 }
 
 // unverified says why an account whose snapshots are where they should be is not protected.
-func unverified(n now, repo *state.Repository) string {
-	r := n.kept(repo)
-	if r == nil {
-		return ""
-	}
+func unverified(n now, account *state.Account) string {
 	var faults []string
-	for _, site := range r.sites() {
-		faults = append(faults, r.faults(site)...)
+	for _, repo := range n.view.RepositoriesOf(account.Name) {
+		r := n.kept(repo)
+		if r == nil {
+			continue
+		}
+		for _, site := range r.sites() {
+			faults = append(faults, r.faults(site)...)
+		}
 	}
 	return strings.Join(faults, "; ")
 }

@@ -119,7 +119,7 @@ func exposure(n now, a *state.Account, repo *state.Repository) string {
 		return fmt.Sprintf("its policy %s does not exist", a.Policy)
 	case policy.RPO == 0:
 		return fmt.Sprintf("its policy %s sets no objective (rpo)", a.Policy)
-	case repo == nil || repo.InitialisedAt.IsZero():
+	case repo == nil || repo.InitialisedAt.IsZero() && len(n.view.RetiredOf(a.Name)) == 0:
 		return "it has no repository yet"
 	}
 	needed := slices.DeleteFunc(slices.Clone(policy.Replicas), func(s state.SiteName) bool { return s == repo.Home.Site })
@@ -147,12 +147,12 @@ func exposure(n now, a *state.Account, repo *state.Repository) string {
 		if why := lackingParts(s, a); why != "" {
 			return why
 		}
-		return unverified(n, repo)
+		return unverified(n, a)
 	}
 	if len(n.view.Snapshots(a.Name)) == 0 {
 		return "it has no snapshot yet" + lastFailure(n, a)
 	}
-	return fmt.Sprintf("no snapshot was copied to %s yet", missing) + replicationFailure(n, a, missing)
+	return fmt.Sprintf("no snapshot was copied to %s yet", missing) + replicationFailure(n, repo, missing)
 }
 
 // lackingParts says what a snapshot does not hold of the account, and why. Empty: it is whole.
@@ -174,8 +174,8 @@ func lastFailure(n now, a *state.Account) string {
 	return ""
 }
 
-func replicationFailure(n now, a *state.Account, site state.SiteName) string {
-	if r := n.view.Replication(a.Name, site); r != nil && r.Error != "" {
+func replicationFailure(n now, repo *state.Repository, site state.SiteName) string {
+	if r := n.view.Replication(repo.Row(), site); r != nil && r.Error != "" {
 		return ": " + r.Error
 	}
 	return ""

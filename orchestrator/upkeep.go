@@ -25,9 +25,11 @@ const (
 	copyPatience  = day              // maintenance does not wait longer for a copy that goes on and on
 )
 
-// chore is work for the worker of a site: maintenance, when it has no kind, or one of the verifications.
+// chore is work for the worker of a site: maintenance, when it has no kind, or one of the verifications; or the removal of a
+// retired repository.
 type chore struct {
-	account     state.AccountName
+	repository  string // its name
+	remove      bool
 	kind        state.VerificationKind
 	snapshot    state.SnapshotID // of proven
 	part, parts int              // of checked
@@ -36,15 +38,15 @@ type chore struct {
 	class  int // lower ones come first whatever their time
 }
 
-func (c chore) same(o chore) bool { return c.account == o.account && c.kind == o.kind }
+func (c chore) same(o chore) bool { return c.repository == o.repository && c.kind == o.kind }
 
 func moreUrgent(a, b chore) int {
-	return cmp.Or(cmp.Compare(a.class, b.class), a.urgent.Compare(b.urgent), cmp.Compare(a.account, b.account), cmp.Compare(a.kind, b.kind))
+	return cmp.Or(cmp.Compare(a.class, b.class), a.urgent.Compare(b.urgent), cmp.Compare(a.repository, b.repository), cmp.Compare(a.kind, b.kind))
 }
 
 // survey is what one look at all repositories has found.
 type survey struct {
-	forget   []state.AccountName // of which snapshots are over
+	forget   []state.AccountName // of which snapshots are over, or a whole retired repository
 	maintain map[state.SiteName][]chore
 	verify   map[state.SiteName][]chore
 }
@@ -56,7 +58,12 @@ func surveyOf(n now) *survey {
 	if held(n.view) || n.view.Level() < protectionLevel {
 		return s
 	}
-	for _, repo := range n.view.Repositories() {
+	for _, row := range n.view.Retired() {
+		if n.removable(row) {
+			s.forget = append(s.forget, row.Repository.Account)
+		}
+	}
+	for _, repo := range n.view.AllRepositories() {
 		r := n.kept(repo)
 		if r == nil {
 			continue
@@ -86,7 +93,9 @@ type keptRepository struct {
 	repo      *state.Repository
 	account   *state.Account
 	policy    *state.Policy
-	snapshots []*state.Snapshot // newest first, the marked ones too
+	retired   bool              // it is read, and nothing in it changes
+	all       []*state.Snapshot // of the account, newest first, the marked ones too
+	snapshots []*state.Snapshot // of them those in this repository
 	last      *state.Maintenance
 }
 
@@ -100,18 +109,37 @@ func (n now) kept(repo *state.Repository) *keptRepository {
 	if policy == nil {
 		return nil
 	}
-	return &keptRepository{now: n, repo: repo, account: account, policy: policy,
-		snapshots: n.view.Snapshots(repo.Account), last: n.view.Maintenance(repo.Account)}
+	r := &keptRepository{now: n, repo: repo, account: account, policy: policy, retired: n.view.IsRetired(repo), all: n.view.Snapshots(repo.Account)}
+	r.snapshots = within(r.all, repo)
+	if !r.retired {
+		r.last = n.view.Maintenance(repo.Account)
+	}
+	return r
 }
 
+// within are those snapshots of an account that lie in one repository.
+func within(all []*state.Snapshot, repo *state.Repository) []*state.Snapshot {
+	elsewhere := func(s *state.Snapshot) bool { return s.Repository != repo.Number }
+	if !slices.ContainsFunc(all, elsewhere) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), elsewhere)
+}
+
+// over is decided from all that the account has, and is what of it lies here.
 func (r *keptRepository) over() []state.SnapshotID {
-	over := retention.Over(r.snapshots, r.account.Parts(), r.policy, r.at)
+	over := retention.Over(r.all, r.account.Parts(), r.policy, r.at)
+	if len(r.all) > len(r.snapshots) {
+		over = slices.DeleteFunc(over, func(id state.SnapshotID) bool {
+			return !slices.ContainsFunc(r.snapshots, func(s *state.Snapshot) bool { return s.ID == id })
+		})
+	}
 	return over[:min(len(over), forgetMost)]
 }
 
 // mayForget keeps a repository from being pruned for each single snapshot.
 func (r *keptRepository) mayForget() bool {
-	if r.policy.Retention <= 0 {
+	if r.policy.Retention <= 0 || r.retired {
 		return false
 	}
 	return r.last == nil || r.at.Sub(r.last.At) >= min(forgetEvery, r.policy.Retention/forgetShare)
@@ -119,15 +147,15 @@ func (r *keptRepository) mayForget() bool {
 
 // marks are the commands for what is over of an account. Each look decides anew from the present state.
 func marks(n now, account state.AccountName) []propose {
+	all := removalsDue(n, account)
 	repo := n.view.Repository(account)
 	if repo == nil {
-		return nil
+		return all
 	}
 	r := n.kept(repo)
 	if r == nil || !r.mayForget() {
-		return nil
+		return all
 	}
-	var all []propose
 	for ids := range slices.Chunk(r.over(), forgetChunk) {
 		all = append(all, propose{state.SnapshotsForget, state.SnapshotsForgetData{Account: account, Home: repo.Home, Snapshots: ids}})
 	}
@@ -150,10 +178,10 @@ func (r *keptRepository) marked() (ids []state.SnapshotID, since time.Time) {
 
 // maintenance is due when something is marked, and now and then anyway.
 func (r *keptRepository) maintenance() (chore, bool) {
-	if len(r.snapshots) == 0 {
+	if len(r.snapshots) == 0 || r.retired {
 		return chore{}, false
 	}
-	c := chore{account: r.account.Name, class: 1, urgent: r.repo.InitialisedAt.Add(maintainEvery)}
+	c := chore{repository: r.repo.Name(), class: 1, urgent: r.repo.InitialisedAt.Add(maintainEvery)}
 	if r.last != nil && !r.last.Done.IsZero() {
 		c.urgent = r.last.Done.Add(maintainEvery)
 		if r.last.Unknown > 0 {
@@ -176,14 +204,14 @@ func afterFailures(at time.Time, failures int) time.Time {
 
 // blocked says of maintenance that is due that it waits: for a backup, or for a copy from or to the home.
 func (r *keptRepository) blocked(c chore) bool {
-	if r.backupUnderWay(c.account) != nil {
+	if r.backupUnderWay(r.account.Name) != nil {
 		return true
 	}
 	if r.at.Sub(c.urgent) > copyPatience {
 		return false
 	}
 	for _, site := range r.sites() {
-		for _, job := range copyJobs(r.view, r.account, r.repo, site) {
+		for _, job := range copyJobs(r.view, r.repo, site) {
 			if job.From == r.repo.Home.Site || site == r.repo.Home.Site {
 				return true
 			}
@@ -241,7 +269,7 @@ func (r *keptRepository) verifications(site state.SiteName) []chore {
 	if newest == nil {
 		return nil
 	}
-	v := r.view.Verification(r.account.Name, site)
+	v := r.view.Verification(r.repo.Row(), site)
 	if v == nil {
 		v = &state.Verification{}
 	}
@@ -250,9 +278,9 @@ func (r *keptRepository) verifications(site state.SiteName) []chore {
 	add := func(c chore, last time.Time, every time.Duration) {
 		due := last.Add(every)
 		if last.IsZero() {
-			last, due = born, born.Add(share(r.account.Name, c.kind, every))
+			last, due = born, born.Add(share(r.repo.Name(), c.kind, every))
 		}
-		c.account, c.urgent = r.account.Name, last.Add(2*every)
+		c.repository, c.urgent = r.repo.Name(), last.Add(2*every)
 		if f, failed := v.Errors[c.kind]; failed {
 			// As if it had been done then: those that always fail must not keep the others from their turn.
 			due, c.urgent = afterFailures(f.At, f.Count), f.At.Add(2*every)
@@ -269,10 +297,10 @@ func (r *keptRepository) verifications(site state.SiteName) []chore {
 }
 
 // share is a part of a time that follows from a name.
-func share(account state.AccountName, kind state.VerificationKind, of time.Duration) time.Duration {
+func share(repository string, kind state.VerificationKind, of time.Duration) time.Duration {
 	h := fnv.New32a()
 	h.Write([]byte(kind))
-	h.Write([]byte(account))
+	h.Write([]byte(repository))
 	mixed := h.Sum32() * 2654435769 // the high bits of names that are alike hardly differ
 	return time.Duration(float64(of) * float64(mixed>>8) / (1 << 24))
 }

@@ -486,8 +486,8 @@ func TestNobodyRestoresFromWhatIsMarked(t *testing.T) {
 	if len(over) != 2 {
 		t.Fatalf("%d are marked, want 2", len(over))
 	}
-	account, repo := p.view().Account(a), p.view().Repository(a)
-	for _, job := range copyJobs(p.view(), account, repo, "par9") {
+	repo := p.view().Repository(a)
+	for _, job := range copyJobs(p.view(), repo, "par9") {
 		for _, id := range job.Snapshots {
 			if slices.Contains(over, id) {
 				t.Errorf("snapshot %s is copied, though it is over", id.Short())

@@ -63,8 +63,8 @@ func (w *week) copyAll() {
 		return
 	}
 	for name := range w.behind {
-		account, repo := w.view().Account(name), w.view().Repository(name)
-		for _, job := range copyJobs(w.view(), account, repo, "par2") {
+		repo := w.view().Repository(name)
+		for _, job := range copyJobs(w.view(), repo, "par2") {
 			w.apply(state.ReplicationRecord, state.ReplicationRecordData{Account: name, From: job.From, To: "par2", Snapshots: job.Snapshots})
 			delete(w.behind, name)
 		}

@@ -53,6 +53,10 @@ func wireReport(r worker.Report) wire.WorkerReport {
 			ID: v.ID, Account: state.AccountName(v.Account), Kind: state.VerificationKind(v.Kind), Snapshot: state.SnapshotID(v.Snapshot),
 			Part: v.Part, Parts: v.Parts, Error: v.Error, BeganAgo: v.BeganAgo})
 	}
+	for _, m := range r.Removed {
+		report.Removed = append(report.Removed, wire.Removed{
+			ID: m.ID, Account: state.AccountName(m.Account), Objects: m.Objects, Bytes: m.Bytes, Error: m.Error})
+	}
 	return report
 }
 
@@ -74,6 +78,9 @@ func workerDesired(d wire.WorkerDesired) worker.Desired {
 	for _, j := range d.Verify {
 		desired.Verify = append(desired.Verify, worker.VerifyJob{
 			Account: string(j.Account), Kind: string(j.Kind), Password: j.Password, Snapshot: string(j.Snapshot), Part: j.Part, Parts: j.Parts})
+	}
+	for _, j := range d.Remove {
+		desired.Remove = append(desired.Remove, worker.RemoveJob{Account: string(j.Account), Successor: string(j.Successor)})
 	}
 	return desired
 }

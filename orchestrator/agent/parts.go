@@ -134,7 +134,11 @@ func (w *account) loadFrom(ctx context.Context, d wire.DesiredAccount, id state.
 	for _, b := range list {
 		names = append(names, b.Part()+".sql", b.Part()+".json")
 	}
-	if err := w.Backups.RestoreOthers(ctx, ids, *d.Repository, id, names, into); err != nil {
+	from := *d.Repository
+	if elsewhere, ok := d.Elsewhere[list[0].Part()]; ok { // one snapshot is in one repository
+		from = elsewhere
+	}
+	if err := w.Backups.RestoreOthers(ctx, ids, from, id, names, into); err != nil {
 		return fmt.Errorf("restore databases of snapshot %s: %w", id.Short(), err)
 	}
 	for _, b := range list {

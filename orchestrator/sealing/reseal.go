@@ -45,8 +45,8 @@ func Secrets(v *state.View) iter.Seq[Secret] {
 		if i := v.Issuer(); i != nil && !yield(Secret{Kind: state.SecretIssuer, Sealed: i.SealedKey}) {
 			return
 		}
-		for _, r := range v.Repositories() {
-			if !yield(Secret{Kind: state.SecretRepository, Account: r.Account, Sealed: r.SealedPassword}) {
+		for _, r := range v.AllRepositories() {
+			if !yield(Secret{Kind: state.SecretRepository, Account: r.Row(), Sealed: r.SealedPassword}) {
 				return
 			}
 		}

@@ -116,12 +116,14 @@ type DesiredAccount struct {
 	// Parts says for each part of the account that Restore does not hold whole (its dump failed, say) which older snapshot to
 	// take it from. Empty: no snapshot at that site holds it, and the account comes back without.
 	Parts map[string]state.SnapshotID `json:"parts,omitempty"`
+	// Elsewhere says for those of Parts that lie in another repository than Restore how to get at that one.
+	Elsewhere map[string]RepositoryAccess `json:"elsewhere,omitempty"`
 }
 
-// RepositoryAccess is how restic gets at an account's repository: through this server's site's gateway. The agent
+// RepositoryAccess is how restic gets at a repository of an account: through this server's site's gateway. The agent
 // adds its own client certificate.
 type RepositoryAccess struct {
-	URLs     []string `json:"urls"` // rest:https://host:port/ACCOUNT/TOKEN/ ; more than one gateway: try in order
+	URLs     []string `json:"urls"` // rest:https://host:port/REPOSITORY/TOKEN/ ; more than one gateway: try in order
 	Password string   `json:"password"`
 }
 
@@ -149,9 +151,9 @@ type GatewayView struct {
 	Grants      []Grant              `json:"grants"`
 }
 
-// Grant lets one server at one account's repository, under one token.
+// Grant lets one server at one repository of an account, under one token.
 type Grant struct {
-	Account state.AccountName `json:"account"`
+	Account state.AccountName `json:"account"` // the repository's name: see state.Repository.Row
 	Server  state.ServerName  `json:"server"`
 	Token   state.Token       `json:"token"`
 	Write   bool              `json:"write"` // this site is the repository's home, and the assignment neither stopped nor fenced

@@ -7,6 +7,9 @@ import (
 	"drp/raftstore/state"
 )
 
+// A worker knows no accounts, only repositories: in all that it is told and tells, Account is a repository's name (see
+// state.Repository.Row).
+
 // WorkerReport is what a worker tells: POST /v1/worker/sync.
 type WorkerReport struct {
 	Site     state.SiteName `json:"site"`
@@ -19,6 +22,7 @@ type WorkerReport struct {
 	// Older leaders know neither; they give no such jobs.
 	Maintained []Maintained `json:"maintained,omitempty"`
 	Verified   []Verified   `json:"verified,omitempty"`
+	Removed    []Removed    `json:"removed,omitempty"`
 }
 
 // Initialised says that the repository of an account exists at its home.
@@ -52,6 +56,7 @@ type WorkerDesired struct {
 	// The most urgent few. Each stays until the leader has recorded its end.
 	Maintain []MaintainJob        `json:"maintain,omitempty"`
 	Verify   []VerifyJob          `json:"verify,omitempty"`
+	Remove   []RemoveJob          `json:"remove,omitempty"`
 	Revoked  identity.Revocations `json:"revoked,omitempty"` // as in AgentDesired
 }
 
@@ -115,4 +120,19 @@ type Verified struct {
 	Error    string                 `json:"error,omitempty"` // a sentence; empty: it is good
 	// BeganAgo is how long before this report the look began, and a little more: what came to the copy since was not seen.
 	BeganAgo time.Duration `json:"began_ago,omitempty"`
+}
+
+// RemoveJob: move a whole retired repository of this site's store into the trash.
+type RemoveJob struct {
+	Account   state.AccountName `json:"account"`
+	Successor state.AccountName `json:"successor"` // the later repository of the account that has taken its place
+}
+
+// Removed is the end of a RemoveJob.
+type Removed struct {
+	ID      string            `json:"id"` // the worker's own, so that a repeated report counts once
+	Account state.AccountName `json:"account"`
+	Objects int64             `json:"objects"`         // moved to the trash
+	Bytes   int64             `json:"bytes"`           // moved to the trash
+	Error   string            `json:"error,omitempty"` // a sentence; empty: nothing of it is left in its place
 }

@@ -28,7 +28,7 @@ type target struct {
 }
 
 var (
-	accountForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+	accountForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}(~[1-9][0-9]{0,8})?$`) // ~N: of a later repository of the account
 	tokenForm   = regexp.MustCompile(`^(0|[1-9][0-9]{0,19})\.(0|[1-9][0-9]{0,19})$`)
 	nameForm    = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	errPath     = errors.New("not a path of a repository")

@@ -8,16 +8,19 @@
 // A replica has no key. It takes the home's lists (Follow) after a complete pass that began when they were there, and moves
 // into its own trash what they name and the home does not hold: provided that it holds no snapshot that the home lacks.
 //
+// A repository that another has taken the place of goes as a whole (Remove), at each site by itself.
+//
 // The trash is emptied (Tend) after the site's grace, and not before all data was read with the key once after the
 // deletion. The grace is over when the worker's clock and the store's both say so; a lock is dead likewise.
 //
-// What lies where, in the site's bucket:
+// What lies where, in the site's bucket. ACCOUNT is a repository's name: that of the account, or ACCOUNT~N of a later one.
 //
 //	.trash/ACCOUNT/RUN/…                 objects, under their names below the repository
 //	.trash/ACCOUNT/RUN/complete.json     the run's mark: an Outcome
 //	.trash/ACCOUNT/RUN/locks/NAME        a lock that the run's restic has set
 //	.tombstones/ACCOUNT/EPOCH-RUN-SUM.json  a list, named by its SHA-256
 //	.marks/ACCOUNT/config.json           the config as it was first seen
+//	.marks/ACCOUNT/removed.json          what took the place of a repository that was removed
 //	.marks/.clock                        written to hear the store's time
 //	.marks/ACCOUNT/read.json             how far all data was read, by the checks of this site
 package maintenance

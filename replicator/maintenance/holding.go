@@ -12,7 +12,9 @@ import (
 )
 
 // order is how objects are taken away: what promises others goes before them. Back they come the other way round.
-var order = []string{"snapshots", "index", "data", "keys"}
+var order = []string{"snapshots", "index", "data", "keys", configName}
+
+const configName = "config"
 
 // classOf is the first part of a name below a repository.
 func classOf(name string) string {
@@ -25,6 +27,7 @@ type holding struct {
 	objects map[string]replicator.Object // without locks and what is strange
 	locks   []replicator.Object
 	config  bool
+	since   time.Time // when the config was written here
 }
 
 // hold lists a repository. It is complete or an error.
@@ -39,8 +42,8 @@ func hold(ctx context.Context, s *replicator.Store, account string) (*holding, e
 		switch _, named := replicator.Named(name); {
 		case named:
 			h.objects[name] = o
-		case name == "config":
-			h.config = true
+		case name == configName:
+			h.config, h.since = true, o.Modified
 		case classOf(name) == "locks":
 			h.locks = append(h.locks, o)
 		}

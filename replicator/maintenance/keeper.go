@@ -70,7 +70,8 @@ const (
 	locksFolder   = "locks/"
 )
 
-var accountForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+// accountForm is that of the name of a repository: ACCOUNT, or ACCOUNT~N of a later one of the account.
+var accountForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}(~[1-9][0-9]{0,8})?$`)
 
 // checkAccount refuses a name that would lead elsewhere: it comes from the leader.
 func checkAccount(account string) error {

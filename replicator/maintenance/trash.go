@@ -25,9 +25,11 @@ type Outcome struct {
 	At      time.Time `json:"at"`             // and what remains was found to be good
 	// Again is what counts in place of both, where they were found to be in the future.
 	Again time.Time `json:"again,omitzero"`
-	Held  int       `json:"held"`  // snapshots before, for the brake
-	Names []string  `json:"names"` // below the repository
-	Bytes int64     `json:"bytes"`
+	Held  int       `json:"held"` // snapshots before, for the brake
+	// Successor is set when the whole repository was removed: the one that took its place.
+	Successor string   `json:"successor,omitempty"`
+	Names     []string `json:"names"` // below the repository
+	Bytes     int64    `json:"bytes"`
 }
 
 // deleted is since when nothing of it was there to be read, and from is when its grace began.
@@ -175,14 +177,19 @@ func (k *Keeper) Tend(ctx context.Context, account string) error {
 		if _, err := k.getJSON(ctx, r.mark(), &o); err != nil {
 			return err
 		}
-		if err := k.publish(ctx, o); err != nil {
-			return err
+		if o.Successor == "" {
+			if err := k.publish(ctx, o); err != nil {
+				return err
+			}
 		}
 		if now := k.now(); o.from().After(now) || o.deleted().After(now) {
 			if err := k.again(ctx, r, &o); err != nil {
 				return err
 			}
 			continue
+		}
+		if o.Successor != "" {
+			return k.tendRemoved(ctx, r, &o, runs)
 		}
 		if marks.Since.Before(o.deleted()) {
 			continue
@@ -200,6 +207,20 @@ func (k *Keeper) Tend(ctx context.Context, account string) error {
 		}
 	}
 	return nil
+}
+
+// tendRemoved empties the trash of a removed repository: the grace is over, and what took its place is good.
+func (k *Keeper) tendRemoved(ctx context.Context, r *run, o *Outcome, runs []*run) error {
+	if err := k.noteRemoved(ctx, o); err != nil {
+		return err
+	}
+	if over, err := k.pastGrace(ctx, r, o); err != nil || !over {
+		return err
+	}
+	if good, err := k.replaced(ctx, o); err != nil || !good {
+		return err
+	}
+	return k.emptyRemoved(ctx, o.Account, runs)
 }
 
 // empty deletes a run's part of the trash for good, its mark last: without it, the rest would be moved back.

@@ -313,7 +313,7 @@ func (b *board) report(now time.Time) (r Report, urgent bool) {
 		}
 	}
 	b.upkeep.report(&r, now)
-	return r, urgent || len(r.Passes)+len(r.Maintained)+len(r.Verified) > 0
+	return r, urgent || len(r.Passes)+len(r.Maintained)+len(r.Verified)+len(r.Removed) > 0
 }
 
 // told forgets what the leader has taken.

@@ -13,6 +13,9 @@ type Leader interface {
 	Sync(ctx context.Context, r Report) (Desired, error)
 }
 
+// A worker knows no accounts, only repositories: in all that it is told and tells, Account is a repository's name. An account's
+// first one bears its name, a later one is called ACCOUNT~N.
+
 // Report is what a worker tells.
 type Report struct {
 	Site     string
@@ -23,6 +26,7 @@ type Report struct {
 	// Maintained and Verified are told once; the leader knows them by their ID.
 	Maintained []Maintained
 	Verified   []Verified
+	Removed    []Removed
 }
 
 // Initialised says that the repository of an account exists at its home.
@@ -59,6 +63,7 @@ type Desired struct {
 	// Maintain and Verify hold the most urgent few. A job stays here until the leader has recorded its end.
 	Maintain []MaintainJob
 	Verify   []VerifyJob
+	Remove   []RemoveJob
 }
 
 // InitialJob: create the account's repository in this site's store.
@@ -137,4 +142,17 @@ type Verified struct {
 	// BeganAgo is how long before the report the look began, by a clock that does not step, and as much more as the report
 	// may be under way.
 	BeganAgo time.Duration
+}
+
+// RemoveJob: move a whole repository into the trash, of which everything is over.
+type RemoveJob struct {
+	Account   string
+	Successor string // the later repository of the account that has taken its place
+}
+
+// Removed is what came of one.
+type Removed struct {
+	ID, Account    string
+	Objects, Bytes int64  // moved to the trash
+	Error          string // a sentence; empty: nothing of it is left in its place
 }

@@ -25,10 +25,12 @@ type upkeep struct {
 	maintain map[string]*upkeepJob[MaintainJob] // by account
 	verify   map[verifyKey]*upkeepJob[VerifyJob]
 	order    []verifyKey // as the leader gave them
-	busy     struct{ maintain, verify int }
+	remove   map[string]*upkeepJob[RemoveJob]
+	busy     struct{ maintain, verify int } // removals count as maintenance
 
 	maintained []Maintained // to be told
 	verified   []finding
+	removed    []Removed
 }
 
 // finding is what came of a look at a copy.
@@ -49,7 +51,7 @@ type upkeepJob[J any] struct {
 }
 
 func newUpkeep() upkeep {
-	return upkeep{maintain: make(map[string]*upkeepJob[MaintainJob]), verify: make(map[verifyKey]*upkeepJob[VerifyJob])}
+	return upkeep{maintain: make(map[string]*upkeepJob[MaintainJob]), verify: make(map[verifyKey]*upkeepJob[VerifyJob]), remove: make(map[string]*upkeepJob[RemoveJob])}
 }
 
 func (j *upkeepJob[J]) drop() {
@@ -118,6 +120,7 @@ func (u *upkeep) want(d Desired) {
 		}
 	}
 	u.verify = verify
+	u.wantRemoved(d.Remove)
 }
 
 // dueMaintain returns the jobs to begin; each has its turn, and counts as under way.
@@ -148,6 +151,9 @@ func (u *upkeep) each(f func(time.Time, bool)) {
 		f(j.due())
 	}
 	for _, j := range u.verify {
+		f(j.due())
+	}
+	for _, j := range u.remove {
 		f(j.due())
 	}
 }
@@ -211,6 +217,7 @@ func (u *upkeep) report(r *Report, now time.Time) {
 		v.BeganAgo = now.Sub(v.began) + syncWithin
 		r.Verified = append(r.Verified, v.Verified)
 	}
+	r.Removed = slices.Clone(u.removed)
 }
 
 // told forgets what the leader has taken.
@@ -220,6 +227,9 @@ func (u *upkeep) told(sent Report) {
 	})
 	u.verified = slices.DeleteFunc(u.verified, func(v finding) bool {
 		return slices.ContainsFunc(sent.Verified, func(s Verified) bool { return s.ID == v.ID })
+	})
+	u.removed = slices.DeleteFunc(u.removed, func(m Removed) bool {
+		return slices.ContainsFunc(sent.Removed, func(s Removed) bool { return s.ID == m.ID })
 	})
 }
 

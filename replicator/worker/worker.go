@@ -56,6 +56,7 @@ type Worker struct {
 
 	maintain func(ctx context.Context, job MaintainJob) (maintenance.Result, error)
 	verify   func(ctx context.Context, job VerifyJob) error
+	remove   func(ctx context.Context, job RemoveJob) (maintenance.Result, error)
 }
 
 // Key is who we are at a store.
@@ -85,6 +86,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if r.verify = w.verify; r.verify == nil {
 		r.verify = w.verifyHere
 	}
+	if r.remove = w.remove; r.remove == nil {
+		r.remove = w.removeHere
+	}
 	if w.Verifier != nil {
 		if err := w.Verifier.ClearScratch(); err != nil {
 			r.log.Error("what an earlier worker has left is still there", "error", err)
@@ -103,6 +107,7 @@ type run struct {
 
 	maintain func(ctx context.Context, job MaintainJob) (maintenance.Result, error)
 	verify   func(ctx context.Context, job VerifyJob) error
+	remove   func(ctx context.Context, job RemoveJob) (maintenance.Result, error)
 	sweeping bool
 	sweepAt  time.Time // not before
 
@@ -288,6 +293,7 @@ func (r *run) startUpkeep(ctx context.Context, now time.Time) {
 			r.ended <- func() { r.verifyEnded(j, work, err, now) }
 		})
 	}
+	r.startRemovals(ctx, now, limit)
 	if r.Keeper == nil || r.sweeping || now.Before(r.sweepAt) {
 		return
 	}

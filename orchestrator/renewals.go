@@ -1,0 +1,94 @@
+package orchestrator
+
+import (
+	"slices"
+	"time"
+
+	"drp/orchestrator/retention"
+	"drp/raftstore/state"
+)
+
+// What becomes of repositories that others have taken the place of.
+
+// removeAfter leaves a backup that was under way, and gateways that have not heard yet, time to be over.
+const removeAfter = time.Hour
+
+// writtenTo is the repository of this name, if backups go to it. Workers' words on others change nothing there.
+func (n now) writtenTo(row state.AccountName) *state.Repository {
+	repo := n.view.RepositoryNamed(string(row))
+	if repo == nil || n.view.IsRetired(repo) {
+		return nil
+	}
+	return repo
+}
+
+// removable reports whether all of a retired repository is over, as the account's policy has it.
+func (n now) removable(row *state.Retired) bool {
+	repo := &row.Repository
+	account := n.view.Account(repo.Account)
+	if !row.Removing.IsZero() || account == nil || n.at.Sub(row.At) < removeAfter {
+		return false
+	}
+	all := n.view.Snapshots(repo.Account)
+	left := within(all, repo)
+	if len(left) == 0 {
+		return true
+	}
+	policy := n.view.Policy(account.Policy)
+	if policy == nil {
+		return false
+	}
+	over := map[state.SnapshotID]bool{}
+	for _, id := range retention.Over(all, account.Parts(), policy, n.at) {
+		over[id] = true
+	}
+	for _, s := range left {
+		if !over[s.ID] {
+			return false
+		}
+	}
+	return true
+}
+
+// removalsDue are the commands for what is over as a whole.
+func removalsDue(n now, account state.AccountName) []propose {
+	var all []propose
+	for _, row := range n.view.RetiredOf(account) {
+		if n.removable(row) {
+			all = append(all, propose{state.RepositoryRemove, state.RepositoryRemoveData{Account: account, Number: row.Repository.Number}})
+		}
+	}
+	return all
+}
+
+// removals are what a site is to remove now, the first few of them.
+func (n now) removals(site state.SiteName) []chore {
+	var all []chore
+	for _, row := range n.view.Retired() {
+		if row.Removing.IsZero() || slices.Contains(row.Removed, site) {
+			continue
+		}
+		if f, failed := row.Errors[site]; failed && afterFailures(f.At, f.Count).After(n.at) {
+			continue
+		}
+		if all = append(all, chore{repository: row.Repository.Name(), remove: true}); len(all) == choresAtOnce {
+			break
+		}
+	}
+	return all
+}
+
+// reportedRemovals is what workers say of it.
+func reportedRemovals(n now) []action {
+	var actions []action
+	for key, m := range n.seen.removed {
+		account, number, err := state.ParseRepositoryName(string(m.Account))
+		if err != nil {
+			continue
+		}
+		actions = append(actions, reported{propose{state.RepositoryRemoved, state.RepositoryRemovedData{
+			Account: account, Number: number, Site: key.site, Objects: m.Objects, Bytes: m.Bytes, Error: state.Shorten(m.Error)}},
+			key.command(state.RepositoryRemoved)})
+	}
+	return actions
+}
