@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -84,6 +85,10 @@ func (o *Orchestrator) AgentSync(ctx context.Context, r wire.AgentReport) (wire.
 	}
 	o.observed.agent(r, o.config.Clock())
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.AgentDesired, uint64, error) {
+		if _, out := lockedOut(v, r.Server); out && !held(v) {
+			// Its poll may have begun before it was shut out, or have come by a coordinator that does not know yet.
+			return wire.AgentDesired{}, 0, fmt.Errorf("the certificates of server %s were revoked: enrol it anew (drp ca enrol agent %s): %w", r.Server, r.Server, ErrRefused)
+		}
 		d, err := agentDesired(v, &r, o.opener())
 		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked) > 0 {
 			d.Revision = revision(d)

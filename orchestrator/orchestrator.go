@@ -157,6 +157,9 @@ type API interface {
 	PauseBackups(ctx context.Context, by string, p state.Pause) error                            // (leader)
 	ResumeBackups(ctx context.Context, by string, kind state.PauseKind, name string) error       // (leader)
 
+	// Compromised shuts a server out and gives the accounts whose backups it could open new repositories (leader).
+	Compromised(ctx context.Context, by string, r CompromisedRequest) (*CompromisedReport, error)
+
 	BackupNow(ctx context.Context, by string, accounts []state.AccountName) ([]state.TaskID, error)           // (leader)
 	CreateToken(ctx context.Context, by, name, role string, validity time.Duration) (token string, err error) // (leader)
 	RevokeToken(ctx context.Context, by, name string) error                                                   // (leader)

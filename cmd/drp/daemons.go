@@ -14,7 +14,7 @@ import (
 // daemonCommands are the commands that run the platform itself, in place of asking it.
 func daemonCommands(c *connection) []*cobra.Command {
 	return []*cobra.Command{
-		joining(newServerCommand(), identity.Coordinator, c), joining(newGatewayCommand(), identity.Gateway, c),
+		joining(newServerCommand(c), identity.Coordinator, c), joining(newGatewayCommand(), identity.Gateway, c),
 		joining(newWorkerCommand(), identity.Worker, c), joining(newAgentCommand(), identity.Agent, c), newGuardCommand(),
 		newDevCommand(), newAccountInitCommand(),
 	}

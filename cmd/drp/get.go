@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -193,6 +195,12 @@ func printAccount(w io.Writer, d *api.AccountDetail) {
 	if d.Home != nil {
 		line("home", fmt.Sprintf("%s, epoch %d", d.Home.Site, d.Home.Epoch))
 	}
+	if d.Repository != "" && d.Repository != string(a.Name) {
+		line("repository", d.Repository)
+	}
+	for _, r := range d.Retired {
+		line("retired", retiredLine(r))
+	}
 	if b := d.Backup; b != nil {
 		text := "running since " + localTime(b.Started)
 		switch {
@@ -210,6 +218,21 @@ func printAccount(w io.Writer, d *api.AccountDetail) {
 		}
 		line("last copy", text)
 	}
+}
+
+func retiredLine(r api.RetiredRepository) string {
+	text := fmt.Sprintf("%s, read only since %s", r.Repository, localTime(r.At))
+	if r.Server != "" {
+		text += ": server " + string(r.Server) + " was broken into"
+	}
+	if r.Removing.IsZero() {
+		return text + fmt.Sprintf("; %d snapshots", r.Snapshots)
+	}
+	text += ", all of it is over and is being removed"
+	for _, site := range slices.Sorted(maps.Keys(r.Errors)) {
+		text += fmt.Sprintf("; %s: %s", site, r.Errors[site].Error)
+	}
+	return text
 }
 
 func addresses(list []netip.Addr) string {

@@ -155,6 +155,9 @@ func printVerified(w io.Writer, v *orchestrator.AccountVerification) {
 		if c.Home {
 			site += " (home)"
 		}
+		if c.Retired != "" {
+			site += " of " + c.Retired + ", read only"
+		}
 		copied := "nothing"
 		if c.Snapshot != "" {
 			copied = short(max(0, v.At.Sub(c.Start))) + " old"

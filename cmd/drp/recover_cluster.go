@@ -264,7 +264,7 @@ func printExport(w io.Writer, look *export.Look, now time.Time) {
 	fmt.Fprintf(w, "export %s, made by %s at %s (%s ago), of %d in all\n", clean(look.Found.Name), clean(m.By), localTime(m.At), short(age), look.All)
 	fmt.Fprintf(w, "cluster %s, incarnation %d, log entry %d, audit trail up to entry %d\n", clean(m.Cluster), m.Incarnation, m.Index, m.AuditSeq)
 	printSigner(w, look)
-	repositories, snapshots := v.Repositories(), 0
+	repositories, snapshots := v.AllRepositories(), 0
 	for _, a := range v.Accounts() {
 		snapshots += len(v.Snapshots(a.Name))
 	}
@@ -274,6 +274,7 @@ func printExport(w io.Writer, look *export.Look, now time.Time) {
   - assignments (failovers): learned again from the servers, which keep their tokens; drp recover status shows them
   - accounts and changes of the inventory: apply them again, before the resume, so that what runs is taken over
   - repositories of accounts that are newer than the export: their passwords are lost
+  - new repositories that accounts were given since (drp server compromised): say it again, after the resume, with --again
   - snapshots: they are in the stores and no longer in the catalogue; the next backups are
   - runs and tasks: ended as failed at the resume; nothing is replayed
   - tokens, certificates and revocations: revoke again what was revoked since

@@ -110,7 +110,7 @@ func (r *quorumRecovery) run(ctx context.Context) error {
 func printSurvivor(w io.Writer, dir string, v *state.View, r raftstore.Report) {
 	head := v.AuditHead()
 	fmt.Fprintf(w, "%s: cluster %s, incarnation %d, log up to entry %d, audit trail up to entry %d\n", dir, clean(r.Cluster), r.Incarnation, r.Last, head.Seq)
-	fmt.Fprintf(w, "in it: %d servers, %d accounts, %d assignments, %d repositories\n", len(v.Servers()), len(v.Accounts()), len(v.Assignments()), len(v.Repositories()))
+	fmt.Fprintf(w, "in it: %d servers, %d accounts, %d assignments, %d repositories\n", len(v.Servers()), len(v.Accounts()), len(v.Assignments()), len(v.AllRepositories()))
 	if len(r.Tail) > 0 {
 		newest := r.Tail[len(r.Tail)-1]
 		fmt.Fprintf(w, "its newest command is %s by %s, of %s\n", newest.Name, clean(newest.By), localTime(newest.At))

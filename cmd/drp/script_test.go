@@ -316,6 +316,11 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 		case "all-good": // drp protection has nothing to say
 			b.Protected.Report = &orchestrator.ProtectionReport{At: apitest.Start, Accounts: 3, Protected: 3, Unprotected: []orchestrator.AccountProtection{},
 				Tiers: []orchestrator.TierProtection{{Tier: state.Gold, Accounts: 3, Protected: 3, Oldest: 12 * time.Minute}}}
+		case "compromised": // what is said of par1-s1
+			b.Protected.Compromised = &orchestrator.CompromisedReport{Server: "par1-s1", Certificate: "revoked", Todo: []string{"set the machine up from scratch"},
+				Accounts: []orchestrator.CompromisedAccount{
+					{Account: "guestbook", Runs: true, Retired: "guestbook", Present: "guestbook~2"},
+					{Account: "shop", Present: "shop~2", Renewed: apitest.Start}}}
 		case "protected": // all accounts are
 			for i := range b.Report.Accounts {
 				b.Report.Accounts[i].Protected = true

@@ -45,10 +45,10 @@ type peerConfig struct {
 	Recipient string `yaml:"recipient"`
 }
 
-func newServerCommand() *cobra.Command {
-	c := daemonCommand("server", "Run a coordinator: Raft, the API and the leader's loop", runServer)
-	c.AddCommand(newServerInitCommand())
-	return c
+func newServerCommand(c *connection) *cobra.Command {
+	cmd := daemonCommand("server", "Run a coordinator: Raft, the API and the leader's loop", runServer)
+	cmd.AddCommand(newServerInitCommand(), newCompromisedCommand(c))
+	return cmd
 }
 
 func runServer(ctx context.Context, path string) error {

@@ -25,6 +25,7 @@ func customersData() map[string]string {
 		"get-run":                "read run",
 		"list-run-accounts":      "read run's accounts",
 		"plan-failover":          "plan failover",
+		"renew-repositories":     "server compromised",
 		"read-audit":             "read audit trail",
 	}
 }
@@ -52,6 +53,7 @@ func secretive(n *node) {
 	})
 	n.brain.Set(func(b *apitest.Brain) {
 		b.Plan = &orchestrator.Plan{Scope: orchestrator.Scope{Site: "par1"}, Hash: "guestbook"}
+		b.Protected.Compromised = &orchestrator.CompromisedReport{Server: "par1-s1", Accounts: []orchestrator.CompromisedAccount{{Account: "guestbook"}}}
 		b.Protected.Account = &orchestrator.AccountVerification{Protection: orchestrator.AccountProtection{Account: "guestbook"}}
 	})
 }
@@ -61,6 +63,9 @@ func reading(rt route) (path, body string) {
 	path = strings.NewReplacer("{name}", "guestbook", "{id}", "run1", "{kind}", "account").Replace(rt.path)
 	if rt.id == "plan-failover" {
 		return path, `{"site":"par1"}`
+	}
+	if rt.id == "renew-repositories" {
+		return path, `{"server":"par1-s1"}`
 	}
 	return path, `{}`
 }

@@ -114,16 +114,29 @@ func (s *Server) getAccount(ctx context.Context, in *named) (*entity[AccountDeta
 	}
 	d := AccountDetail{Account: shown(a), Assignment: v.Assignment(name), Backup: v.BackupStatus(name)}
 	if r := v.Repository(name); r != nil {
-		d.Home = &r.Home
+		d.Home, d.Repository = &r.Home, r.Name()
 		if callerOf(ctx).Role == identity.Operator {
 			d.SealedPassword = r.SealedPassword
 			d.SealedKey = sealedKey(v, state.SealedTo(r.SealedPassword))
 		}
 	}
-	for _, site := range v.Sites() {
-		if r := v.Replication(name, site.Name); r != nil {
-			d.Replications = append(d.Replications, r)
+	for _, repo := range v.RepositoriesOf(name) {
+		for _, site := range v.Sites() {
+			if r := v.Replication(repo.Row(), site.Name); r != nil {
+				d.Replications = append(d.Replications, r)
+			}
 		}
+	}
+	for _, row := range v.RetiredOf(name) {
+		r := RetiredRepository{
+			Repository: row.Repository.Name(), At: row.At, By: row.By, Server: row.Server, Reason: row.Reason,
+			Snapshots: len(v.SnapshotsIn(&row.Repository)), Removing: row.Removing, Errors: row.Errors,
+		}
+		if callerOf(ctx).Role == identity.Operator {
+			r.SealedPassword = row.Repository.SealedPassword
+			r.SealedKey = sealedKey(v, state.SealedTo(r.SealedPassword))
+		}
+		d.Retired = append(d.Retired, r)
 	}
 	return &entity[AccountDetail]{d}, nil
 }

@@ -35,6 +35,23 @@ type AccountDetail struct {
 	SealedPassword []byte               `json:"sealed_password,omitempty"`
 	Backup         *state.BackupStatus  `json:"backup,omitempty"`
 	Replications   []*state.Replication `json:"replications,omitempty"`
+	// Repository is the name of the one that backups go to. Retired are those that are only read, newest first.
+	Repository string              `json:"repository,omitempty"`
+	Retired    []RetiredRepository `json:"retired,omitempty"`
+}
+
+// RetiredRepository is one whose password a server knew that was broken into.
+type RetiredRepository struct {
+	Repository     string                           `json:"repository"` // its name
+	At             time.Time                        `json:"at"`
+	By             string                           `json:"by"`
+	Server         state.ServerName                 `json:"server,omitempty"` // the one that was broken into
+	Reason         string                           `json:"reason,omitempty"`
+	Snapshots      int                              `json:"snapshots"`
+	Removing       time.Time                        `json:"removing,omitzero"` // since when all of it is over
+	Errors         map[state.SiteName]state.Failure `json:"errors,omitempty"`  // why it is still there
+	SealedKey      []byte                           `json:"sealed_key,omitempty"`
+	SealedPassword []byte                           `json:"sealed_password,omitempty"`
 }
 
 // BackupRequest backs accounts up now: POST /v1/backups.

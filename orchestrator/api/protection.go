@@ -29,7 +29,22 @@ func protectionRoutes(people, operators []identity.Role) []route {
 			leader: true, repeatable: true, add: handle((*Server).pauseBackups)},
 		{method: http.MethodDelete, path: "/v1/pauses/{kind}/{name}", id: "resume-backups", summary: "resume backups", roles: operators,
 			leader: true, repeatable: true, add: handle((*Server).resumeBackups)},
+		{method: http.MethodPost, path: "/v1/compromised", id: "renew-repositories", summary: "say that a server was broken into", roles: operators,
+			leader: true, repeatable: true, add: handle((*Server).compromised)},
 	}
+}
+
+// compromised shows which accounts a server ever ran, also when it only says what would be done.
+func (s *Server) compromised(ctx context.Context, in *entity[orchestrator.CompromisedRequest]) (*entity[*orchestrator.CompromisedReport], error) {
+	by := callerOf(ctx).String()
+	note := state.AuditNoteData{Action: "server compromised", Subject: "server " + string(in.Body.Server), Detail: in.Body.Reason}
+	if in.Body.DryRun {
+		note.Action = "read what a compromised server could open"
+	}
+	if err := s.cfg.API.Record(ctx, by, note); err != nil {
+		return nil, err
+	}
+	return answered(s.cfg.API.Compromised(ctx, by, in.Body))
 }
 
 type protectionInput struct {
@@ -88,6 +103,12 @@ func (c *Client) Protection(ctx context.Context, f orchestrator.ProtectionFilter
 func (c *Client) AccountProtection(ctx context.Context, name state.AccountName) (*orchestrator.AccountVerification, error) {
 	var v orchestrator.AccountVerification
 	return &v, c.do(ctx, get("/v1/accounts/"+url.PathEscape(string(name))+"/protection", &v))
+}
+
+// Compromised shuts a server out and gives the accounts whose backups it could open new repositories; or says what that would be.
+func (c *Client) Compromised(ctx context.Context, r orchestrator.CompromisedRequest) (*orchestrator.CompromisedReport, error) {
+	var report orchestrator.CompromisedReport
+	return &report, c.do(ctx, post("/v1/compromised", r, &report))
 }
 
 // Pauses lists what is paused.

@@ -32,6 +32,7 @@ func allowed() map[string]string {
 		"GET /v1/pauses":                      people,
 		"POST /v1/pauses":                     operator,
 		"DELETE /v1/pauses/{kind}/{name}":     operator,
+		"POST /v1/compromised":                operator,
 		"GET /v1/audit":                       operator,
 		"POST /v1/inventory":                  operator,
 		"POST /v1/plans/failover":             operator,

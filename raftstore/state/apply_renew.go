@@ -26,7 +26,7 @@ func applyRepositoryRenew(c *change, d RepositoryRenewData) (bool, error) {
 	}
 	retiredTable.put(c.Txn, &Retired{Repository: *old, At: c.at, By: c.by, Server: d.Server, Reason: Shorten(d.Reason)})
 	next := &Repository{
-		Account: d.Account, Number: max(old.Number, 1) + 1, SealedPassword: d.SealedPassword,
+		Account: d.Account, Number: old.Next(), SealedPassword: d.SealedPassword,
 		// The epoch goes on: what a worker says of the old one is no word on the new one.
 		Home: Home{Site: old.Home.Site, Epoch: old.Home.Epoch + 1},
 	}

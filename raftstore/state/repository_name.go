@@ -32,6 +32,9 @@ func ParseRepositoryName(name string) (a AccountName, number int, err error) {
 	return a, number, nil
 }
 
+// Next is the number of the repository that would take this one's place.
+func (r *Repository) Next() int { return max(r.Number, 1) + 1 }
+
 // Row is the name as rows about copies of the repository bear it where those of a first one have the account: Replication,
 // Verification, and the commands that make them.
 func (r *Repository) Row() AccountName { return AccountName(r.Name()) }

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"context"
+	"fmt"
 
 	"drp/orchestrator"
 	"drp/raftstore/state"
@@ -12,6 +13,8 @@ type Protected struct {
 	Report  *orchestrator.ProtectionReport
 	Account *orchestrator.AccountVerification
 	Pauses  []*state.Pause
+	// Compromised is what it says of that server.
+	Compromised *orchestrator.CompromisedReport
 }
 
 func (b *Brain) Protection(_ context.Context, f orchestrator.ProtectionFilter) (*orchestrator.ProtectionReport, error) {
@@ -53,4 +56,17 @@ func (b *Brain) PauseBackups(_ context.Context, by string, p state.Pause) error 
 
 func (b *Brain) ResumeBackups(_ context.Context, by string, kind state.PauseKind, name string) error {
 	return b.note("ResumeBackups", by, "%s %s", kind, name)
+}
+
+// Compromised says what it was told to say.
+func (b *Brain) Compromised(_ context.Context, by string, r orchestrator.CompromisedRequest) (*orchestrator.CompromisedReport, error) {
+	if err := b.note("Compromised", by, "%s dry=%t keep=%t again=%t %s", r.Server, r.DryRun, r.KeepCertificate, r.Again, r.Reason); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.Protected.Compromised == nil || b.Protected.Compromised.Server != r.Server {
+		return nil, fmt.Errorf("there is no server %q: %w", r.Server, state.ErrNotFound)
+	}
+	return b.Protected.Compromised, nil
 }
