@@ -51,7 +51,7 @@ func (w *world) Load(_ context.Context, d state.Database, all []state.Database, 
 	return nil
 }
 
-func (w *world) RestoreOthers(_ context.Context, _ home.IDs, _ wire.RepositoryAccess, from state.SnapshotID, names []string, into home.Within) error {
+func (w *world) RestoreOthers(_ context.Context, _ home.IDs, access wire.RepositoryAccess, from state.SnapshotID, names []string, into home.Within) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, name := range names {
@@ -66,6 +66,9 @@ func (w *world) RestoreOthers(_ context.Context, _ home.IDs, _ wire.RepositoryAc
 		}
 	}
 	w.do("others of %s", from)
+	if access.Password != "" {
+		w.do("others of %s by %s", from, access.Password)
+	}
 	return nil
 }
 
@@ -164,6 +167,33 @@ func TestRestore_databases(t *testing.T) {
 		}
 		if left, _ := filepath.Glob(filepath.Join(w.dir, "homes/shop/dumps")); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
+		}
+	})
+}
+
+// A database whose last good dump lies in another repository is read from there, and the others are not.
+func TestRestore_databaseFromElsewhere(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.databases = map[string]string{}
+		w.dumps = map[state.SnapshotID]map[string]string{
+			newer: {"postgresql/shop.sql": "pg new", "postgresql/shop.json": "{}"},
+			older: {"mysql/blog.sql": "my old", "mysql/blog.json": "{}"}}
+		stop := w.agent()
+		defer func() { stop() }()
+		d := restored(2)
+		d.Repository.Password = "present"
+		d.Parts = map[string]state.SnapshotID{"mysql/blog": older}
+		d.Elsewhere = map[string]wire.RepositoryAccess{"mysql/blog": {Password: "retired"}}
+		w.want(these(d))
+		w.settle()
+		if got := w.told("shop"); got != "1.2 running" || w.databases["mysql/blog"] != "my old" {
+			t.Errorf("it is %s: %v", got, w.databases)
+		}
+		events := w.happened()
+		for _, want := range []string{"others of newer by present", "others of older by retired"} {
+			if !slices.Contains(events, want) {
+				t.Errorf("%q did not happen: %q", want, events)
+			}
 		}
 	})
 }

@@ -374,9 +374,34 @@ func TestGateway_missingBucketIsNoMissingRepository(t *testing.T) {
 	p.want(http.StatusServiceUnavailable, agent, "POST", "data/"+name([]byte("x")), []byte("x"))
 }
 
+// A later repository of an account has a place, and grants, of its own.
+func TestGateway_laterRepository(t *testing.T) {
+	_, c := realStore(t)
+	p := newPlatform(t, openStore(t, c))
+	p.grant(Grant{Account: account, Server: server, Token: token}, Grant{Account: account + "~2", Server: server, Token: token, Write: true})
+	agent, object := p.agent(server), []byte("x")
+	at := func(repository string) string { return "/" + repository + "/" + token + "/data/" + name(object) }
+	p.want(http.StatusForbidden, agent, "POST", at(account), object)
+	p.want(http.StatusOK, agent, "POST", at(account+"~2"), object)
+	p.want(http.StatusNotFound, agent, "GET", at(account), nil)
+	if got := p.want(http.StatusOK, agent, "GET", at(account+"~2"), nil); string(got.body) != "x" {
+		t.Errorf("got %q", got.body)
+	}
+	for key := range contents(t, c) {
+		if !strings.HasPrefix(key, account+"~2/") {
+			t.Errorf("written: %s", key)
+		}
+	}
+	p.grant(Grant{Account: account, Server: server, Token: token, Write: true})
+	p.want(http.StatusForbidden, agent, "GET", at(account+"~2"), nil)
+	for _, bad := range []string{account + "~", account + "~0", account + "~x", account + "~2~3", "~2"} {
+		p.want(http.StatusForbidden, agent, "GET", at(bad), nil)
+	}
+}
+
 func FuzzTargetOf(f *testing.F) {
 	n := name([]byte("x"))
-	for _, s := range []string{"/guestbook/1.7/data/" + n, "/guestbook/1.7/config", "/guestbook/1.7/", "/a/1.1/../b", "/guestbook/1.7/keys/"} {
+	for _, s := range []string{"/guestbook/1.7/data/" + n, "/guestbook/1.7/config", "/guestbook/1.7/", "/a/1.1/../b", "/guestbook/1.7/keys/", "/guestbook~2/1.7/config"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, path string) {

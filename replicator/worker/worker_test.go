@@ -31,6 +31,7 @@ type leader struct {
 
 	maintained []Maintained
 	verified   []Verified
+	removed    []Removed
 }
 
 func newLeader() *leader {
@@ -60,6 +61,12 @@ func (l *leader) Sync(ctx context.Context, r Report) (Desired, error) {
 		if !l.heard[v.ID] {
 			l.heard[v.ID] = true
 			l.verified = append(l.verified, v)
+		}
+	}
+	for _, m := range r.Removed {
+		if !l.heard[m.ID] {
+			l.heard[m.ID] = true
+			l.removed = append(l.removed, m)
 		}
 	}
 	for _, i := range r.Ready {
