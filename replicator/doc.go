@@ -25,6 +25,7 @@
 //	the store is given the hash to check                   TestPass_HashIsSent, TestStore (a real one refuses a wrong one)
 //	a store that ignores the hash is found out             TestPass_Writes
 //	an ETag is no proof: equal size, other content         TestPass_ETag, TestPass_Repair
+//	nor is one bad reading: nothing good is deleted for it TestPass_LyingDestination
 //	SlowDown, cut, shortened and hanging answers           TestPass_Reads, TestPass_Writes
 //	slow is no fault as long as it moves                   TestWatch_SlowBody, TestThrottled
 //	after an error of a write its outcome is unknown       TestPass_UnknownOutcome

@@ -448,6 +448,35 @@ func TestPass_ETag(t *testing.T) {
 	})
 }
 
+// TestPass_LyingDestination: a store that gives back less than it has, of which no listing tells whether it is the right
+// content: what is there is not deleted for that.
+func TestPass_LyingDestination(t *testing.T) {
+	s := newShelf(t, 3)
+	s.target.ETag = func(string, []byte) string { return "0123456789abcdef0123456789abcdef" } // as with SSE-KMS
+	if _, err := s.pass(t); err != nil {
+		t.Fatal(err)
+	}
+	s.whole(t)
+	s.target.Fault = func(c storetest.Call) *storetest.Fault {
+		if c.Operation == storetest.Get && c.Key == s.data[2] {
+			return &storetest.Fault{Change: func(b []byte) []byte { return b[:len(b)-1] }}
+		}
+		return nil
+	}
+	if r, err := s.pass(t); err == nil || len(r.Snapshots) > 0 || !strings.Contains(err.Error(), s.target.Endpoint) {
+		t.Errorf("got %+v and %v, want an error that names the store", r, err)
+	}
+	s.whole(t)
+	if _, err := replicator.Repair(t.Context(), s.from, s.to, "shop/", []string{s.data[2]}, replicator.Options{}); err == nil {
+		t.Error("repaired, by a store that lies")
+	}
+	s.whole(t)
+	s.target.Fault = nil
+	if r, err := s.pass(t); err != nil || !cmp.Equal(r.Snapshots, s.snapshots) {
+		t.Errorf("once it is well: %+v and %v", r, err)
+	}
+}
+
 func TestPass_StrangeNames(t *testing.T) {
 	s := newShelf(t, 2)
 	for _, key := range []string{

@@ -37,8 +37,9 @@ type item struct {
 type mark uint8
 
 const (
-	absent mark = iota
-	differs
+	absent  mark = iota
+	resized      // one of another size, that cannot be good
+	differs      // one of this size; the ETags say that it is another, which proves nothing
 	present
 )
 
@@ -132,9 +133,13 @@ func (h *holding) find(c class, sum [sha256.Size]byte) *item {
 // mark notes what the destination has of an object.
 func (h *holding) mark(c class, there item) {
 	if i := h.find(c, there.sum); i != nil {
-		i.there = differs
-		if i.same(there) {
+		switch {
+		case i.same(there):
 			i.there = present
+		case i.size == there.size:
+			i.there = differs
+		default:
+			i.there = resized
 		}
 	}
 }

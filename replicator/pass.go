@@ -192,7 +192,7 @@ func (p *pass) copyAll(ctx context.Context, c class, list []item) error {
 				return err
 			}
 			defer p.leave()
-			if i.there == differs {
+			if i.there != absent {
 				return p.settle(each, i, i.key(p.prefix, c))
 			}
 			return p.bring(each, i, i.key(p.prefix, c))

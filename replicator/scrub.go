@@ -124,6 +124,9 @@ func Repair(ctx context.Context, from, to *Store, prefix string, keys []string, 
 		good, err := from.Stat(ctx, p.key)
 		if err == nil {
 			p.item = itemOf(p.sum, good)
+			if errors.Is(there, ErrBroken) {
+				p.item.there = differs
+			}
 			err = carry(ctx, from, to, &p.item, p.key)
 		}
 		switch {
