@@ -48,7 +48,7 @@ func (c *chores) of(n now, site state.SiteName) []chore {
 			room[old.kind == ""]--
 		}
 	}
-	for _, queue := range [][]chore{c.survey.maintain[site], c.survey.verify[site]} {
+	for _, queue := range [][]chore{n.trashChores(site), c.survey.maintain[site], c.survey.verify[site]} {
 		for _, waiting := range queue {
 			if room[waiting.kind == ""] == 0 {
 				break
@@ -76,6 +76,9 @@ func (n now) stillDue(site state.SiteName, old chore) (chore, bool) {
 	repo := n.view.RepositoryNamed(old.repository)
 	if repo == nil {
 		return chore{}, false
+	}
+	if old.kind == state.Checked && n.irregular(repo, site) {
+		return n.stillForTrash(site, old.repository)
 	}
 	r := n.kept(repo)
 	if r == nil {

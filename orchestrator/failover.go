@@ -177,9 +177,9 @@ func planParts(v *state.View, account *state.Account, from *state.RestorePoint) 
 	older := olderParts(v, account, from)
 	var parts []PlanPart
 	for _, name := range slices.Sorted(maps.Keys(older)) {
-		part := PlanPart{Part: name, Snapshot: older[name]}
-		if s := v.Snapshot(account.Name, part.Snapshot); s != nil {
-			part.Start = s.Start
+		part := PlanPart{Part: name}
+		if s := older[name]; s != nil {
+			part.Snapshot, part.Start = s.ID, s.Start
 		}
 		parts = append(parts, part)
 	}

@@ -34,6 +34,7 @@ type observed struct {
 	maintained map[reportKey]wire.Maintained
 	verified   map[reportKey]heardVerified
 	removed    map[reportKey]wire.Removed
+	trash      map[state.SiteName]heardTrash
 	probes     map[probeKey]wire.ProbeResult
 	changed    chan struct{} // closed at the next report that differs
 }
@@ -54,6 +55,12 @@ type reportKey struct {
 type heardVerified struct {
 	wire.Verified
 	at time.Time
+}
+
+// heardTrash is what a site's worker said of its trash, and when.
+type heardTrash struct {
+	waiting []wire.Trash
+	at      time.Time
 }
 
 // command is the id of the command that the report becomes. It has one form whatever a worker writes.
@@ -83,6 +90,7 @@ func (o *observed) reset() {
 	o.maintained = map[reportKey]wire.Maintained{}
 	o.verified = map[reportKey]heardVerified{}
 	o.removed = map[reportKey]wire.Removed{}
+	o.trash = map[state.SiteName]heardTrash{}
 	o.probes = map[probeKey]wire.ProbeResult{}
 }
 
@@ -120,6 +128,7 @@ func (o *observed) worker(r wire.WorkerReport, now time.Time) {
 	defer o.mu.Unlock()
 	o.workers[r.Site] = now
 	o.obeyed = max(o.obeyed, r.Incarnation)
+	o.trash[r.Site] = heardTrash{r.Trash, now}
 	for _, p := range r.Passes {
 		p.To = r.Site
 		o.passes[p.ID] = p
@@ -185,6 +194,7 @@ type glance struct {
 	maintained map[reportKey]wire.Maintained
 	verified   map[reportKey]heardVerified
 	removed    map[reportKey]wire.Removed
+	trash      map[state.SiteName]heardTrash
 	probes     map[probeKey]wire.ProbeResult
 }
 
@@ -203,6 +213,7 @@ func (o *observed) glance() glance {
 		maintained: maps.Clone(o.maintained),
 		verified:   maps.Clone(o.verified),
 		removed:    maps.Clone(o.removed),
+		trash:      maps.Clone(o.trash),
 		probes:     maps.Clone(o.probes),
 	}
 }

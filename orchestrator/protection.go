@@ -366,7 +366,7 @@ func repositoryAlarms(n now) []Alarm {
 		alarms = append(alarms, Alarm{Kind: alarmMaintenance, Since: m.At, Message: fmt.Sprintf(
 			"the maintenance of %d repositories fails, such as that of account %s at %s (%d times in a row): %s", len(failing), m.Account, m.Home.Site, m.Failures, m.Error)})
 	}
-	return alarms
+	return append(alarms, trashAlarms(n)...)
 }
 
 func repositoriesHold(n int) string {

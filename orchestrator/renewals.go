@@ -88,7 +88,7 @@ func reportedRemovals(n now) []action {
 		}
 		actions = append(actions, reported{propose{state.RepositoryRemoved, state.RepositoryRemovedData{
 			Account: account, Number: number, Site: key.site, Objects: m.Objects, Bytes: m.Bytes, Error: state.Shorten(m.Error)}},
-			key.command(state.RepositoryRemoved)})
+			key.command(state.RepositoryRemoved), n.at})
 	}
 	return actions
 }

@@ -57,6 +57,9 @@ func wireReport(r worker.Report) wire.WorkerReport {
 		report.Removed = append(report.Removed, wire.Removed{
 			ID: m.ID, Account: state.AccountName(m.Account), Objects: m.Objects, Bytes: m.Bytes, Error: m.Error})
 	}
+	for _, t := range r.Trash {
+		report.Trash = append(report.Trash, wire.Trash{Account: state.AccountName(t.Account), Objects: t.Objects, Bytes: t.Bytes, Over: t.Over})
+	}
 	return report
 }
 

@@ -23,6 +23,15 @@ type WorkerReport struct {
 	Maintained []Maintained `json:"maintained,omitempty"`
 	Verified   []Verified   `json:"verified,omitempty"`
 	Removed    []Removed    `json:"removed,omitempty"`
+	Trash      []Trash      `json:"trash,omitempty"` // longest first, not all where they are many
+}
+
+// Trash is what was deleted of one account and is kept beyond the grace, because all of the copy was not read since.
+type Trash struct {
+	Account state.AccountName `json:"account"`
+	Objects int64             `json:"objects"`
+	Bytes   int64             `json:"bytes"`
+	Over    time.Duration     `json:"over"` // since the grace ended, when this was sent
 }
 
 // Initialised says that the repository of an account exists at its home.

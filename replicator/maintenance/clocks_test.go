@@ -31,7 +31,7 @@ func (s *worldSite) trashed() (n int) {
 
 func (s *worldSite) tend(t *testing.T) {
 	t.Helper()
-	if err := s.keeper.Tend(t.Context(), "shop"); err != nil {
+	if _, err := s.keeper.Tend(t.Context(), "shop"); err != nil {
 		t.Fatal(err)
 	}
 }

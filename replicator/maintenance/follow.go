@@ -54,7 +54,7 @@ func (k *Keeper) Follow(ctx context.Context, home *replicator.Store, account str
 		return result, nil
 	}
 	// What an earlier one has moved and could not move back is over, too, and would be overlooked.
-	if err := k.Tend(ctx, account); err != nil {
+	if _, err := k.Tend(ctx, account); err != nil {
 		return result, err
 	}
 	if err := k.CheckConfig(ctx, account); err != nil {

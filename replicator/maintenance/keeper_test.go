@@ -219,7 +219,7 @@ func TestTend_AfterDeath(t *testing.T) {
 	if len(s.repository()) >= len(before) {
 		t.Fatal("nothing was deleted")
 	}
-	if err := s.keeper.Tend(t.Context(), "shop"); err != nil {
+	if _, err := s.keeper.Tend(t.Context(), "shop"); err != nil {
 		t.Fatal(err)
 	}
 	if after := s.repository(); !maps.Equal(before, after) {
@@ -427,7 +427,7 @@ func TestFollow_BrokenOff(t *testing.T) {
 		if err := follow(); err != nil {
 			t.Errorf("broken off after %d writes, then: %v", writes, err)
 		}
-		if err := replica.keeper.Tend(t.Context(), "shop"); err != nil {
+		if _, err := replica.keeper.Tend(t.Context(), "shop"); err != nil {
 			t.Error(err)
 		}
 		if got, want := replica.repository(), home.repository(); !maps.Equal(got, want) {
@@ -496,14 +496,14 @@ func TestFollow_Order(t *testing.T) {
 		}
 		return found
 	}
-	if err := replica.keeper.Tend(t.Context(), "shop"); err != nil || !trashed() {
+	if _, err := replica.keeper.Tend(t.Context(), "shop"); err != nil || !trashed() {
 		t.Errorf("the removed key is gone before another one was seen to work (%v)", err)
 	}
 	w.pass(time.Minute)
 	if err := replica.keeper.HasRead(t.Context(), "shop", 1, 1, w.now()); err != nil {
 		t.Fatal(err)
 	}
-	if err := replica.keeper.Tend(t.Context(), "shop"); err != nil || trashed() {
+	if _, err := replica.keeper.Tend(t.Context(), "shop"); err != nil || trashed() {
 		t.Errorf("the removed key is still in the trash (%v)", err)
 	}
 }

@@ -112,7 +112,7 @@ func TestRun_Killed(t *testing.T) {
 			killed++
 		}
 		proxy.Watch(nil, nil)
-		if err := p.keeper.Tend(t.Context(), "shop"); err != nil {
+		if _, err := p.keeper.Tend(t.Context(), "shop"); err != nil {
 			t.Fatal(err)
 		}
 		p.repo.Check(t)

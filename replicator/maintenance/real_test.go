@@ -198,14 +198,14 @@ func TestRun_Real(t *testing.T) {
 	t.Run("grace", func(t *testing.T) {
 		trash := func(p *place) int { return len(p.keys(t, ".trash/shop/")) }
 		for _, p := range []*place{par1, par2} {
-			if err := p.keeper.Tend(t.Context(), "shop"); err != nil {
+			if _, err := p.keeper.Tend(t.Context(), "shop"); err != nil {
 				t.Fatal(err)
 			}
 			if trash(p) < 3 {
 				t.Errorf("%s: the trash is empty at once", p.keeper.Site)
 			}
 			p.wait(t, maintenance.DefaultGrace+time.Minute)
-			if err := p.keeper.Tend(t.Context(), "shop"); err != nil {
+			if _, err := p.keeper.Tend(t.Context(), "shop"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -218,7 +218,7 @@ func TestRun_Real(t *testing.T) {
 		if err := par2.keeper.HasRead(t.Context(), "shop", 1, 1, par2.now); err != nil {
 			t.Fatal(err)
 		}
-		if err := par2.keeper.Tend(t.Context(), "shop"); err != nil {
+		if _, err := par2.keeper.Tend(t.Context(), "shop"); err != nil {
 			t.Fatal(err)
 		}
 		if trash(par2) > 0 {

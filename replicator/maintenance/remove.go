@@ -30,7 +30,7 @@ func (k *Keeper) Remove(ctx context.Context, name, successor string) (Result, er
 	if !isLater(successor, name) {
 		return result, fmt.Errorf("remove repository %s: %q is no later one of that account; nothing is deleted", name, successor)
 	}
-	if err := k.Tend(ctx, name); err != nil {
+	if _, err := k.Tend(ctx, name); err != nil {
 		return result, err
 	}
 	here, err := hold(ctx, k.Store, name)

@@ -120,7 +120,7 @@ func TestRemove(t *testing.T) {
 	}
 	tend := func(want bool, when string) {
 		t.Helper()
-		if err := s.keeper.Tend(t.Context(), "shop"); err != nil {
+		if _, err := s.keeper.Tend(t.Context(), "shop"); err != nil {
 			t.Fatal(err)
 		}
 		if got := len(s.under(".trash/shop/")) > 0; got != want {
@@ -162,7 +162,7 @@ func TestRemove_Empty(t *testing.T) {
 		t.Errorf("got %v, left %d", err, len(s.repository()))
 	}
 	w.pass(31 * time.Hour)
-	if err := s.keeper.Tend(t.Context(), "shop"); err != nil || len(s.under(".trash/")) != 0 {
+	if _, err := s.keeper.Tend(t.Context(), "shop"); err != nil || len(s.under(".trash/")) != 0 {
 		t.Errorf("got %v, trash %d", err, len(s.under(".trash/")))
 	}
 }
@@ -181,7 +181,7 @@ func TestRemove_Chain(t *testing.T) {
 	tend := func() {
 		t.Helper()
 		for _, name := range []string{"shop~2", "shop"} {
-			if err := s.keeper.Tend(t.Context(), name); err != nil {
+			if _, err := s.keeper.Tend(t.Context(), name); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -44,7 +44,7 @@ func (k *Keeper) Run(ctx context.Context, j Job) (Result, error) {
 	if err := checkAccount(j.Account); err != nil {
 		return result, err
 	}
-	if err := k.Tend(ctx, j.Account); err != nil {
+	if _, err := k.Tend(ctx, j.Account); err != nil {
 		return result, err
 	}
 	if err := k.CheckConfig(ctx, j.Account); err != nil {
@@ -282,7 +282,7 @@ func (k *Keeper) complete(ctx context.Context, r *run, o Outcome) error {
 	if err := k.HasRead(ctx, o.Account, 1, 1, o.Deleted); err != nil {
 		k.log(o.Account).Warn("cannot note that all data was read; the trash stays until the next time", "error", err)
 	}
-	if err := k.Tend(ctx, o.Account); err != nil { // publishes, and empties what is old
+	if _, err := k.Tend(ctx, o.Account); err != nil { // publishes, and empties what is old
 		k.log(o.Account).Warn("the list of tombstones is not written yet", "error", err)
 	}
 	return nil

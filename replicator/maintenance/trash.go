@@ -149,64 +149,80 @@ func (k *Keeper) undo(ctx context.Context, account, name string) error {
 	return nil
 }
 
+// Waits is what of an account's trash would go if all data of the copy were read once more.
+type Waits struct {
+	Objects, Bytes int64
+	Since          time.Time // the end of the grace of the oldest part; zero: nothing waits
+}
+
 // Tend brings what was broken off to an end, and empties what of the trash may go: it was deleted longer than the
 // grace ago, and all data was read with the key since.
-func (k *Keeper) Tend(ctx context.Context, account string) error {
+func (k *Keeper) Tend(ctx context.Context, account string) (Waits, error) {
+	var waits Waits
 	if err := checkAccount(account); err != nil {
-		return err
+		return waits, err
 	}
 	runs, err := k.runs(ctx, account)
 	if err != nil || len(runs) == 0 {
-		return err
+		return waits, err
 	}
 	marks, err := k.readMark(ctx, account, k.now())
 	if err != nil {
-		return err
+		return waits, err
 	}
 	for _, r := range runs {
-		if err := k.release(ctx, r); err != nil {
-			return err
-		}
-		if !r.complete {
-			if err := k.undo(ctx, account, r.name); err != nil {
-				return err
-			}
-			continue
-		}
-		var o Outcome
-		if _, err := k.getJSON(ctx, r.mark(), &o); err != nil {
-			return err
-		}
-		if o.Successor == "" {
-			if err := k.publish(ctx, o); err != nil {
-				return err
-			}
-		}
-		if now := k.now(); o.from().After(now) || o.deleted().After(now) {
-			if err := k.again(ctx, r, &o); err != nil {
-				return err
-			}
-			continue
-		}
-		if o.Successor != "" {
-			return k.tendRemoved(ctx, r, &o, runs)
-		}
-		if marks.Since.Before(o.deleted()) {
-			continue
-		}
-		if err := k.dropKeys(ctx, r); err != nil {
-			return err
-		}
-		if over, err := k.pastGrace(ctx, r, &o); err != nil {
-			return err
-		} else if !over {
-			continue
-		}
-		if err := k.empty(ctx, r); err != nil {
-			return err
+		if removed, err := k.tendRun(ctx, r, runs, marks, &waits); err != nil || removed {
+			return waits, err
 		}
 	}
-	return nil
+	return waits, nil
+}
+
+// tendRun is for one run of all. Removed: it took the whole repository out of use, and what it did is for all of them.
+func (k *Keeper) tendRun(ctx context.Context, r *run, all []*run, marks ReadMark, waits *Waits) (removed bool, err error) {
+	if err := k.release(ctx, r); err != nil {
+		return false, err
+	}
+	if !r.complete {
+		return false, k.undo(ctx, r.account, r.name)
+	}
+	var o Outcome
+	if _, err := k.getJSON(ctx, r.mark(), &o); err != nil {
+		return false, err
+	}
+	if o.Successor == "" {
+		if err := k.publish(ctx, o); err != nil {
+			return false, err
+		}
+	}
+	now := k.now()
+	switch {
+	case o.from().After(now) || o.deleted().After(now):
+		return false, k.again(ctx, r, &o)
+	case o.Successor != "":
+		return true, k.tendRemoved(ctx, r, &o, all)
+	case marks.Since.Before(o.deleted()):
+		waits.add(r, o.from().Add(k.grace()), now)
+		return false, nil
+	}
+	if err := k.dropKeys(ctx, r); err != nil {
+		return false, err
+	}
+	if over, err := k.pastGrace(ctx, r, &o); err != nil || !over {
+		return false, err
+	}
+	return false, k.empty(ctx, r)
+}
+
+func (w *Waits) add(r *run, since, now time.Time) {
+	if since.After(now) {
+		return
+	}
+	w.Objects += int64(len(r.objects))
+	w.Bytes += r.bytes()
+	if w.Since.IsZero() || since.Before(w.Since) {
+		w.Since = since
+	}
 }
 
 // tendRemoved empties the trash of a removed repository: the grace is over, and what took its place is good.

@@ -248,7 +248,7 @@ func (w *world) files(s *worldSite, class string) map[string]modelFile {
 // backup takes up blobs that the site's index names, as restic does.
 func (w *world) backup(site int) {
 	s := w.sites[site]
-	if err := s.keeper.Tend(context.Background(), worldAccount); err != nil {
+	if _, err := s.keeper.Tend(context.Background(), worldAccount); err != nil {
 		w.t.Fatal(err)
 	}
 	known := make(map[string]bool)
@@ -378,7 +378,7 @@ func (w *world) doStale() {
 
 // failover moves the home to a site that can be restored from.
 func (w *world) failover(to int) {
-	if err := w.sites[to].keeper.Tend(context.Background(), worldAccount); err != nil {
+	if _, err := w.sites[to].keeper.Tend(context.Background(), worldAccount); err != nil {
 		w.t.Fatal(err)
 	}
 	if len(w.files(w.sites[to], "snapshots")) == 0 {
@@ -433,7 +433,8 @@ func (w *world) tend(site int) {
 		}
 	}
 	w.maybeDying(s, func(ctx context.Context) {
-		w.did("tend %s: %v", s.name, s.keeper.Tend(ctx, worldAccount))
+		_, err := s.keeper.Tend(ctx, worldAccount)
+		w.did("tend %s: %v", s.name, err)
 	})
 }
 
@@ -454,7 +455,7 @@ func (w *world) trash(s *worldSite) (n int) {
 func (w *world) look() {
 	for n, s := range w.sites {
 		before := w.trash(s)
-		if err := s.keeper.Tend(context.Background(), worldAccount); err != nil {
+		if _, err := s.keeper.Tend(context.Background(), worldAccount); err != nil {
 			w.t.Errorf("%s: tend: %v", s.name, err)
 			continue
 		}

@@ -27,6 +27,16 @@ type Report struct {
 	Maintained []Maintained
 	Verified   []Verified
 	Removed    []Removed
+	// Trash waits until all data of a copy was read; longest first, and of so many the longest only. What a leader that does
+	// not read it has no need of is not there.
+	Trash []Trash
+}
+
+// Trash is what was deleted of one account and is kept beyond the grace, because all of the copy was not read since.
+type Trash struct {
+	Account        string
+	Objects, Bytes int64
+	Over           time.Duration // since the grace ended
 }
 
 // Initialised says that the repository of an account exists at its home.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -18,6 +19,7 @@ const (
 	againFirst   = time.Minute // wait before a job is done again that the leader should know to be over
 	againMost    = time.Hour
 	mostUnknown  = 100 // snapshots that one report names
+	mostTrash    = 32  // accounts whose trash it tells of
 )
 
 // upkeep is the part of a board that has to do with the maintenance and verification of what is here.
@@ -31,6 +33,7 @@ type upkeep struct {
 	maintained []Maintained // to be told
 	verified   []finding
 	removed    []Removed
+	trash      map[string]maintenance.Waits // what waits, by account
 }
 
 // finding is what came of a look at a copy.
@@ -218,6 +221,13 @@ func (u *upkeep) report(r *Report, now time.Time) {
 		r.Verified = append(r.Verified, v.Verified)
 	}
 	r.Removed = slices.Clone(u.removed)
+	for account, w := range u.trash {
+		r.Trash = append(r.Trash, Trash{Account: account, Objects: w.Objects, Bytes: w.Bytes, Over: now.Sub(w.Since)})
+	}
+	slices.SortFunc(r.Trash, func(a, b Trash) int {
+		return cmp.Or(cmp.Compare(b.Over, a.Over), cmp.Compare(a.Account, b.Account))
+	})
+	r.Trash = r.Trash[:min(len(r.Trash), mostTrash)]
 }
 
 // told forgets what the leader has taken.
@@ -294,19 +304,28 @@ func (w *Worker) look(ctx context.Context, job VerifyJob) error {
 // sweepEvery is how often the trash is looked at.
 const sweepEvery = time.Hour
 
-// sweep brings to an end what was broken off, and empties what of the trash may go. An account at which something else
-// works has its turn another time.
-func (w *Worker) sweep(ctx context.Context, t *turns) error {
+// sweep brings to an end what was broken off, and empties what of the trash may go. It returns what waits there. An account
+// at which something else works has its turn another time, and what was known to wait before still does.
+func (w *Worker) sweep(ctx context.Context, t *turns, before map[string]maintenance.Waits) (map[string]maintenance.Waits, error) {
 	accounts, err := w.Keeper.Accounts(ctx)
+	if err != nil {
+		return before, err
+	}
+	waiting := make(map[string]maintenance.Waits)
 	for _, account := range accounts {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return before, context.Cause(ctx)
 		}
-		if !t.begin(account, deleting) {
-			continue
+		waits := before[account]
+		if t.begin(account, deleting) {
+			var failed error
+			waits, failed = w.Keeper.Tend(ctx, account)
+			err = errors.Join(err, failed)
+			t.end(account, deleting)
 		}
-		err = errors.Join(err, w.Keeper.Tend(ctx, account))
-		t.end(account, deleting)
+		if !waits.Since.IsZero() {
+			waiting[account] = waits
+		}
 	}
-	return err
+	return waiting, err
 }

@@ -298,10 +298,12 @@ func (r *run) startUpkeep(ctx context.Context, now time.Time) {
 		return
 	}
 	r.sweeping = true
+	before := r.board.upkeep.trash
 	r.jobs.Go(func() {
-		err := r.sweep(ctx, r.board.turns)
+		waiting, err := r.sweep(ctx, r.board.turns, before)
 		r.ended <- func() {
 			r.sweeping, r.sweepAt = false, time.Now().Add(sweepEvery)
+			r.board.upkeep.trash = waiting
 			if err != nil && ctx.Err() == nil {
 				r.log.Error("cannot look after the trash", "error", err)
 			}
@@ -329,6 +331,9 @@ func (r *run) verifyEnded(j *upkeepJob[VerifyJob], work VerifyJob, err error, be
 	case v.Error != "":
 		r.log.Error("verification failed", "account", v.Account, "kind", v.Kind, "error", v.Error)
 	default:
+		if !r.board.upkeep.trash[v.Account].Since.IsZero() {
+			r.sweepAt = time.Now() // perhaps that was what it waited for
+		}
 		r.log.Info("verified", "account", v.Account, "kind", v.Kind, "snapshot", v.Snapshot, "part", v.Part, "parts", v.Parts)
 	}
 }
