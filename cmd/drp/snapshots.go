@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -28,7 +29,11 @@ func newSnapshotsCommand(c *connection) *cobra.Command {
 				for i, at := range s.Sites {
 					sites[i] = at.Site
 				}
-				t.add(s.ID.Short(), localTime(s.Start), short(max(0, now.Sub(s.Start))), s.View, strconv.FormatInt(s.Files, 10), size(s.Bytes), or(join(sites)))
+				view := s.View
+				if s.Copied > 0 {
+					view += fmt.Sprintf(" +%d SQLite", s.Copied)
+				}
+				t.add(s.ID.Short(), localTime(s.Start), short(max(0, now.Sub(s.Start))), view, strconv.FormatInt(s.Files, 10), size(s.Bytes), or(join(sites)))
 			}
 			t.print(cmd.OutOrStdout())
 			return nil

@@ -144,10 +144,15 @@ func TestAgent_engines(t *testing.T) {
 		}
 		w.leaderGone(true)
 		time.Sleep(2 * heartbeat)
+		w.mu.Lock()
 		before := len(w.reports)
+		w.mu.Unlock()
 		w.leaderGone(false)
-		time.Sleep(heartbeat)
-		if w.reports[before].Engines != nil {
+		time.Sleep(4 * heartbeat) // an answer comes when there is news, or after a heartbeat
+		w.mu.Lock()
+		first := w.reports[before]
+		w.mu.Unlock()
+		if first.Engines != nil {
 			t.Error("told to whoever leads next, unasked")
 		}
 		if w.last().Engines == nil {
