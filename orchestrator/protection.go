@@ -358,7 +358,7 @@ func repositoryAlarms(n now) []Alarm {
 	if len(unknown) > 0 {
 		m := slices.MinFunc(unknown, oldest)
 		alarms = append(alarms, Alarm{Kind: alarmUnknown, Since: m.At, Message: fmt.Sprintf(
-			"%s snapshots that no backup recorded: %d, such as %s of account %s. They are kept. A server that was broken into can make such ones; so can a backup that failed at its very end",
+			"%s snapshots that no backup recorded: %d, such as %s of account %s. They are kept. A server that was broken into can make such ones; so can a backup that failed at its very end. When one keeps maintenance from its work, that alarm names it",
 			repositoriesHold(len(unknown)), total(unknown), m.Example.Short(), m.Account)})
 	}
 	if len(failing) > 0 {

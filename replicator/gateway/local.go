@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -47,8 +49,10 @@ type LocalOptions struct {
 	// Frozen: what is listed is what was there at the beginning, in an order that makes a whole repository of it (snapshots,
 	// index, data), whatever is added meanwhile. So a check needs no lock.
 	Frozen bool
-	Dir    string // where the socket's directory is made; empty: the system's
-	Log    *slog.Logger
+	// Without are snapshots that a frozen repository is looked at without, by their ids.
+	Without []string
+	Dir     string // where the socket's directory is made; empty: the system's
+	Log     *slog.Logger
 }
 
 // NewLocal opens the door to an account's repository. Close closes it.
@@ -68,6 +72,9 @@ func NewLocal(ctx context.Context, store Store, account string, o LocalOptions) 
 			list, err := store.List(ctx, target{account: account, folder: f}.key())
 			if err != nil {
 				return nil, err
+			}
+			if f == snapshots {
+				list = slices.DeleteFunc(list, func(listed Object) bool { return slices.Contains(o.Without, path.Base(listed.Key)) })
 			}
 			l.view[f] = list
 		}

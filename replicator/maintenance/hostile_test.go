@@ -3,6 +3,7 @@ package maintenance_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"os"
@@ -55,13 +56,14 @@ func TestRun_Hostile(t *testing.T) {
 		for range random.IntN(3) {
 			forged = append(forged, h.snapshot(t, ids[0], ""))
 		}
-		broken := n%2 == 1
+		broken, treeless := n%2 == 1, ""
 		if broken { // whatever restic makes of it
 			tree := make([]byte, 32)
 			for i := range tree {
 				tree[i] = byte(random.Uint32())
 			}
-			forged = append(forged, h.snapshot(t, ids[0], hex.EncodeToString(tree)))
+			treeless = h.snapshot(t, ids[0], hex.EncodeToString(tree))
+			forged = append(forged, treeless)
 		}
 		poisoned := !broken || random.IntN(2) == 0
 		if poisoned {
@@ -83,6 +85,12 @@ func TestRun_Hostile(t *testing.T) {
 			}
 		}
 		restores(t, p.repo, ids[1], saved[1])
+		var unreadable *maintenance.UnreadableError
+		if named := errors.As(err, &unreadable); broken && !poisoned && (!named || !slices.Equal(unreadable.Snapshots, []string{treeless})) {
+			t.Errorf("got %v, want that the snapshot without a tree is named", err)
+		} else if named && !broken {
+			t.Errorf("got %v, and each snapshot has its tree", err)
+		}
 		if err != nil {
 			undone++
 			if len(result.Forgotten) > 0 {

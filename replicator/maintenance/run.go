@@ -78,7 +78,7 @@ func (k *Keeper) Run(ctx context.Context, j Job) (Result, error) {
 		if failed := k.undo(undoing, j.Account, r.name); failed != nil {
 			return result, fmt.Errorf("%w; and not everything that was deleted is back yet: %w", err, failed)
 		}
-		return result, fmt.Errorf("%w; everything that was deleted is back", err)
+		return result, k.blame(ctx, j, result.Unknown, fmt.Errorf("%w; everything that was deleted is back", err))
 	}
 	result.Forgotten = append(result.Forgotten, forget...)
 	slices.Sort(result.Forgotten)
