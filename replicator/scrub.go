@@ -22,6 +22,15 @@ type Scrubbed struct {
 	Gone           []string // keys of objects that were listed and could not be found
 }
 
+// Damage says which objects are not what their names say, or not there any more; empty: all are good.
+func (s Scrubbed) Damage() string {
+	bad := slices.Concat(s.Broken, s.Gone)
+	if len(bad) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d objects are not what their names say: %s", len(bad), s.Objects, some(bad))
+}
+
 // Scrub reads every object of the repository under prefix ("NAME/", or "" for the store's folder) and holds it against
 // its name. It needs no key and changes nothing. The config has no hash for a name: Heal compares it with another copy's.
 func Scrub(ctx context.Context, s *Store, prefix string, o Options) (Scrubbed, error) {

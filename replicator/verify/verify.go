@@ -11,12 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"drp/replicator"
 	"drp/replicator/gateway"
@@ -58,73 +53,16 @@ func (v *Verifier) now() time.Time {
 // Scrub reads every object of a repository and holds its hash against its name. It needs no key and holds nothing of an
 // object but a small buffer. The config, which has no such name, is its caller's to compare.
 func (v *Verifier) Scrub(ctx context.Context, account string) error {
-	list, err := v.Store.List(ctx, account+"/")
-	if err != nil {
+	found, err := replicator.Scrub(ctx, v.Store, account+"/", replicator.Options{Workers: cmp.Or(v.Workers, 2)})
+	switch damage := found.Damage(); {
+	case err != nil:
 		return err
-	}
-	var mu sync.Mutex
-	var broken []string
-	found := 0
-	group, each := errgroup.WithContext(ctx)
-	group.SetLimit(cmp.Or(v.Workers, 2))
-	for _, o := range list {
-		want, ok := replicator.Named(strings.TrimPrefix(o.Key, account+"/"))
-		if !ok {
-			continue
-		}
-		found++
-		if each.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			good, err := v.good(each, o, want)
-			if err == nil && !good {
-				mu.Lock()
-				broken = append(broken, o.Key)
-				mu.Unlock()
-			}
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	switch slices.Sort(broken); {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case found == 0:
+	case found.Objects == 0:
 		return fmt.Errorf("scrub %s/%s: there is no repository", v.Store, account)
-	case len(broken) > 0:
-		return fmt.Errorf("scrub %s/%s: %w: %d of %d objects are not what their names say: %s",
-			v.Store, account, ErrDamaged, len(broken), found, some(broken))
+	case damage != "": // what is gone too: nothing is deleted meanwhile but by others
+		return fmt.Errorf("scrub %s/%s: %w: %s", v.Store, account, ErrDamaged, damage)
 	}
 	return nil
-}
-
-// readings is how often an object is read before it counts as broken: a bit can also flip on the way.
-const readings = 3
-
-func (v *Verifier) good(ctx context.Context, o replicator.Object, want [32]byte) (bool, error) {
-	for range readings {
-		sum, err := v.Store.Sum(ctx, o.Key, o.Size)
-		switch {
-		case errors.Is(err, replicator.ErrNotFound):
-			return false, nil // nothing is deleted meanwhile but by others
-		case err != nil:
-			return false, err
-		case sum == want:
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-func some(list []string) string {
-	const few = 5
-	if len(list) <= few {
-		return strings.Join(list, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(list[:few], ", "), len(list)-few)
 }
 
 // Check has restic look at the whole structure, and read one part of all data (from 1). It returns the moment from

@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
@@ -197,6 +198,42 @@ type meddling struct{ verify.Tool }
 func (m *meddling) Restore(ctx context.Context, repo restic.Repository, o restic.RestoreOptions) (restic.Restored, error) {
 	r, err := m.Tool.Restore(ctx, repo, o)
 	return r, errors.Join(err, os.Remove(filepath.Join(o.Target, "file 0")))
+}
+
+// TestScrub_Damage: what is damaged is counted and named, the first few.
+func TestScrub_Damage(t *testing.T) {
+	double := storetest.NewDouble(t)
+	store, err := replicator.Open(replicator.StoreConfig{Endpoint: double.Endpoint, Bucket: double.Bucket, AccessKey: "a", SecretKey: "b", Retries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	for n := range 7 {
+		double.Store(fmt.Sprintf("shop/index/%064d", n), []byte("something else"))
+	}
+	good := []byte("good")
+	double.Store(fmt.Sprintf("shop/index/%x", sha256.Sum256(good)), good)
+	gone := fmt.Sprintf("shop/index/%064d", 6)
+	double.Fault = func(c storetest.Call) *storetest.Fault {
+		if c.Operation == storetest.Get && c.Key == gone {
+			return &storetest.Fault{Status: 404, Code: "NoSuchKey"}
+		}
+		return nil
+	}
+	err = (&verify.Verifier{Store: store}).Scrub(t.Context(), "shop")
+	if !errors.Is(err, verify.ErrDamaged) || !strings.Contains(err.Error(), "7 of 8 objects are not what their names say: shop/index/"+strings.Repeat("0", 64)+", ") ||
+		!strings.Contains(err.Error(), "and 2 more") {
+		t.Errorf("got %v", err)
+	}
+	double.Fault = func(c storetest.Call) *storetest.Fault {
+		if c.Operation == storetest.Get {
+			return &storetest.Fault{Status: 503, Code: "SlowDown"}
+		}
+		return nil
+	}
+	if err := (&verify.Verifier{Store: store}).Scrub(t.Context(), "shop"); err == nil || errors.Is(err, verify.ErrDamaged) {
+		t.Errorf("got %v for a store that cannot be read now, want an error that is no damage", err)
+	}
 }
 
 // TestFlippedBytes: one bit of one object, whatever its kind. No key is needed to find it, and a round of checks that has
