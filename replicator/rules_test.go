@@ -36,26 +36,48 @@ func TestPass_ReadOrder(t *testing.T) {
 	}
 }
 
-// TestPass_Locks: a lock is neither read nor written, at either end.
+// TestPass_Locks: a lock is neither read nor written, at either end, nor taken for a snapshot.
 func TestPass_Locks(t *testing.T) {
-	s := newShelf(t, 3)
-	lock := s.add("locks", "lock")
-	s.target.Store(nameOf("locks", "another"), []byte("another"))
-	for range 2 {
-		if _, err := s.pass(t); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, ok := s.target.Objects()[lock]; ok {
-		t.Error("the lock was copied")
-	}
-	if _, ok := s.target.Objects()[nameOf("locks", "another")]; !ok {
-		t.Error("the destination's lock is gone")
-	}
-	for _, c := range slices.Concat(s.source.Calls(), s.target.Calls()) {
-		if c.Operation != storetest.List && strings.Contains(c.Key, "/locks/") {
-			t.Errorf("asked for %+v", c)
-		}
+	for what, run := range map[string]func(*shelf) []string{
+		"pass": func(s *shelf) []string {
+			r, err := s.pass(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Snapshots
+		},
+		"folder": func(s *shelf) []string {
+			outcomes, _, err := s.folder(t)
+			if err != nil || outcomes["shop/"].Err != nil {
+				t.Fatal(outcomes, err)
+			}
+			if outcomes["shop/"].Unchanged {
+				return s.snapshots
+			}
+			return outcomes["shop/"].Report.Snapshots
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newShelf(t, 3)
+			lock := s.add("locks", "lock")
+			s.target.Store(nameOf("locks", "another"), []byte("another"))
+			for range 2 {
+				if got := run(s); !cmp.Equal(got, s.snapshots) {
+					t.Errorf("copied %v, want %v", got, s.snapshots)
+				}
+			}
+			if _, ok := s.target.Objects()[lock]; ok {
+				t.Error("the lock was copied")
+			}
+			if _, ok := s.target.Objects()[nameOf("locks", "another")]; !ok {
+				t.Error("the destination's lock is gone")
+			}
+			for _, c := range slices.Concat(s.source.Calls(), s.target.Calls()) {
+				if c.Operation != storetest.List && strings.Contains(c.Key, "/locks/") {
+					t.Errorf("asked for %+v", c)
+				}
+			}
+		})
 	}
 }
 
