@@ -342,3 +342,42 @@ func TestView_SQLite_many(t *testing.T) {
 		t.Errorf("%d copied, told %d: %v", v.Copied(), len(told), told[len(told)-1])
 	}
 }
+
+// Copies that cannot be shown are no copies: the files are read as they are, and that is told.
+func TestView_SQLite_notShown(t *testing.T) {
+	s, top := live(t)
+	sqlite(t, filepath.Join(top, "db"), "create table t (x)")
+	v, err := s.PrepareView("shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	err = errors.Join(v.Search(t.Context()), v.Take(), os.RemoveAll(filepath.Join(v.Dir.Name(), "copies")), v.Arrange())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told := v.Live(); v.Copied() != 0 || len(told) != 1 || told[0].Name != "files/db" || !strings.Contains(told[0].Error, "its copy could not be put into its place") {
+		t.Errorf("%d copied, told %v", v.Copied(), told)
+	}
+	if _, err := os.Stat(filepath.Join(v.Dir.Name(), "files/db")); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a crash leaves of a view goes, and the home stays.
+func TestView_SQLite_crash(t *testing.T) {
+	s, top := live(t)
+	db := filepath.Join(top, "db")
+	sqlite(t, db, "create table t (x); insert into t values (1)")
+	v := take(t, s)
+	if v.Copied() != 1 {
+		t.Fatalf("%d copied", v.Copied())
+	}
+	again := open(t, filepath.Dir(filepath.Dir(v.Dir.Name())))
+	if left := names(t, filepath.Join(filepath.Dir(filepath.Dir(v.Dir.Name())), ".views")); len(left) > 0 {
+		t.Errorf("left after a crash: %v", left)
+	}
+	if got := sqlite(t, filepath.Join(again.Path("shop"), "db"), "pragma integrity_check; select count(*) from t"); got != "ok\n1" {
+		t.Errorf("the database: %s", got)
+	}
+}
