@@ -171,6 +171,7 @@ func TestRemove_Empty(t *testing.T) {
 func TestRemove_Chain(t *testing.T) {
 	w, s := renewed(t)
 	s.copyAs("shop", "shop~3")
+	w.pass(31 * time.Hour)
 	for _, name := range []string{"shop", "shop~2"} {
 		successor := map[string]string{"shop": "shop~2", "shop~2": "shop~3"}[name]
 		if _, err := s.keeper.Remove(t.Context(), name, successor); err != nil {
