@@ -336,6 +336,7 @@ func unverified(n now, account *state.Account) string {
 const (
 	alarmUnknown     = "unknown-snapshots"
 	alarmMaintenance = "maintenance"
+	alarmRemoval     = "removal"
 )
 
 // repositoryAlarms are one for each kind of trouble: with many accounts it is rarely the trouble of one.
@@ -366,7 +367,7 @@ func repositoryAlarms(n now) []Alarm {
 		alarms = append(alarms, Alarm{Kind: alarmMaintenance, Since: m.At, Message: fmt.Sprintf(
 			"the maintenance of %d repositories fails, such as that of account %s at %s (%d times in a row): %s", len(failing), m.Account, m.Home.Site, m.Failures, m.Error)})
 	}
-	return append(alarms, trashAlarms(n)...)
+	return slices.Concat(alarms, trashAlarms(n), removalAlarms(n))
 }
 
 func repositoriesHold(n int) string {

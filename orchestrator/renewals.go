@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -76,6 +78,29 @@ func (n now) removals(site state.SiteName) []chore {
 		}
 	}
 	return all
+}
+
+// removalPatience is more than any site's worker takes to be sure that a retired repository may go: its grace is a part of that.
+const removalPatience = 30 * day
+
+// removalAlarms tell of what is over for long and is still there.
+func removalAlarms(n now) []Alarm {
+	var stuck []*state.Retired
+	for _, row := range n.view.Retired() {
+		if !row.Removing.IsZero() && n.at.Sub(row.Removing) > removalPatience {
+			stuck = append(stuck, row)
+		}
+	}
+	if len(stuck) == 0 {
+		return nil
+	}
+	row := slices.MinFunc(stuck, func(a, b *state.Retired) int { return a.Removing.Compare(b.Removing) })
+	why := "a site has not answered"
+	for _, site := range slices.Sorted(maps.Keys(row.Errors)) {
+		why = string(site) + ": " + row.Errors[site].Error
+	}
+	return []Alarm{{Kind: alarmRemoval, Since: row.Removing, Message: fmt.Sprintf(
+		"%d retired repositories were to be removed more than %s ago and are not, such as %s: %s", len(stuck), removalPatience, row.Repository.Name(), why)}}
 }
 
 // reportedRemovals is what workers say of it.

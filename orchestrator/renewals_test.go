@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -269,6 +270,14 @@ func TestRenewed_Removal(t *testing.T) {
 	if d := p.chores(memory, "par1"); len(d.Remove) != 0 {
 		t.Error("asked again at once after a failure")
 	}
+	if got := removalAlarms(p.now()); len(got) != 0 {
+		t.Errorf("an alarm at once: %+v", got)
+	}
+	late := p.now()
+	late.at = late.at.Add(removalPatience + time.Second)
+	if got := repositoryAlarms(late); len(got) != 1 || !strings.Contains(got[0].Message, "par1: the store is full") {
+		t.Errorf("a month later: %+v", got)
+	}
 	p.pass(choreRetry, serverName(0))
 	if d := p.chores(memory, "par1"); len(d.Remove) != 1 {
 		t.Error("not asked again after a while")
@@ -330,7 +339,7 @@ func TestProperty_RepositoriesAreNotMixedUp(t *testing.T) {
 			case "restore":
 				if all := p.view().Snapshots(name); len(all) > 0 {
 					s := rapid.SampledFrom(all).Draw(r, "snapshot")
-					p.try(state.TaskCreate, state.TaskCreateData{Task: state.Task{ID: state.TaskID("r" + string(rune('a'+step%26)) + p.at.String()[:1] + string(name)), Kind: state.TaskRestoreFiles, Account: name,
+					p.try(state.TaskCreate, state.TaskCreateData{Task: state.Task{ID: state.TaskID(fmt.Sprint("r", step)), Kind: state.TaskRestoreFiles, Account: name,
 						Token: p.view().Assignment(name).Token, Restore: &state.RestorePoint{Snapshot: s.ID, Site: repo.Home.Site}, Path: "www", Target: "x"}})
 				}
 			case "forget":
