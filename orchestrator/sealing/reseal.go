@@ -32,6 +32,8 @@ func (s Secret) String() string {
 	switch s.Kind {
 	case state.SecretRepository:
 		return "the repository's password of account " + string(s.Account)
+	case state.SecretRotation:
+		return "the next password of repository " + string(s.Account)
 	case state.SecretEnvironment:
 		return "the environment of service " + s.Service + " of account " + string(s.Account)
 	default:
@@ -47,6 +49,11 @@ func Secrets(v *state.View) iter.Seq[Secret] {
 		}
 		for _, r := range v.AllRepositories() {
 			if !yield(Secret{Kind: state.SecretRepository, Account: r.Row(), Sealed: r.SealedPassword}) {
+				return
+			}
+		}
+		for _, k := range v.AllRepositoryKeys() {
+			if k.Rotation != nil && !yield(Secret{Kind: state.SecretRotation, Account: state.AccountName(k.Repository), Sealed: k.Rotation.Sealed}) {
 				return
 			}
 		}

@@ -83,6 +83,11 @@ func (c *change) sealedTo(id string) string {
 			return "the password of repository " + r.Repository.Name()
 		}
 	}
+	for _, k := range repositoryKeysTable.list(c.Txn) {
+		if k.Rotation != nil && SealedTo(k.Rotation.Sealed) == id {
+			return "the next password of account " + string(k.Account)
+		}
+	}
 	for _, a := range accountTable.list(c.Txn) {
 		for _, s := range a.Services {
 			if SealedTo(s.SealedEnvironment) == id {
@@ -123,6 +128,8 @@ func (c *change) reseal(item ResealItem) (bool, error) {
 		issuerTable.put(c.Txn, &next)
 	case SecretRepository:
 		return c.resealRepository(item), nil
+	case SecretRotation:
+		return c.resealRotation(item), nil
 	case SecretEnvironment:
 		return c.resealEnvironment(item), nil
 	default:

@@ -59,9 +59,10 @@ func applyReplicationRecord(c *change, d ReplicationRecordData) (bool, error) {
 		Account: d.Account, Site: d.To, From: d.From, At: c.at,
 		Objects: d.Objects, Bytes: d.Bytes, Error: d.Error,
 	}
-	if d.Error == "" {
+	switch {
+	case d.Error == "" && c.countsAsCopy(account, number, d.To):
 		c.markCopied(account, number, d.Snapshots, d.To)
-	} else {
+	case d.Error != "":
 		next.Failures = 1
 		if old := replicationTable.get(c.Txn, replicationTable.key(next)); old != nil {
 			next.Failures += old.Failures

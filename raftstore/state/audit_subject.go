@@ -92,7 +92,7 @@ func protectionSubject(payload any) (what, detail string) {
 	case PauseClearData:
 		return string(d.Kind) + " " + d.Name, "no longer paused"
 	default:
-		return "", ""
+		return keysSubject(payload)
 	}
 }
 
@@ -167,4 +167,25 @@ func downWords(down []ServerName) string {
 		s += " " + string(server) + " is down"
 	}
 	return s
+}
+
+func keysSubject(payload any) (what, detail string) {
+	account := func(a AccountName) string { return "account " + string(a) }
+	switch d := payload.(type) {
+	case KeysMadeData:
+		return account(d.Account), string(d.Purpose) + " key of " + d.Repository + " " + d.Error
+	case KeysSeenData:
+		return account(d.Account), "keys of " + d.Repository + " at " + string(d.Site) + " " + d.Error
+	case KeysRotateData:
+		return account(d.Account), "password to be changed"
+	case KeysSwitchData:
+		return account(d.Account), "password of " + d.Repository + " changed"
+	case KeysRetireData:
+		return account(d.Account), "old keys of " + d.Repository + " to be removed"
+	case BreakGlassRecordData:
+		detail := strconv.Itoa(d.Count) + " tried, " + strconv.Itoa(len(d.Failed)) + " failed"
+		return "break-glass passwords at " + d.Store, detail + " " + d.Error
+	default:
+		return "", ""
+	}
 }

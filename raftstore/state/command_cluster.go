@@ -116,6 +116,7 @@ type SecretKind string
 
 const (
 	SecretRepository  SecretKind = "repository"  // Repository.SealedPassword of Account, or of the later one of this name: see Repository.Row
+	SecretRotation    SecretKind = "rotation"    // Rotation.Sealed of the repository of this name
 	SecretEnvironment SecretKind = "environment" // Service.SealedEnvironment of Account and Service
 	SecretIssuer      SecretKind = "issuer"      // Issuer.SealedKey
 )

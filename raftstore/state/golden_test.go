@@ -138,6 +138,17 @@ func examples() map[Name]any {
 		},
 		RepositoryRemove:  RepositoryRemoveData{Account: "guestbook", Number: 2},
 		RepositoryRemoved: RepositoryRemovedData{Account: "guestbook", Number: 2, Site: "par1", Objects: 1, Bytes: 2, Error: "e"},
+		KeysMade: KeysMadeData{
+			Account: "guestbook", Repository: "guestbook~2", Home: Home{Site: "par1", Epoch: 1}, Purpose: KeyBreakGlass, Key: string(id), Old: []string{string(id)},
+			Asked: []string{"age1y"}, Sealed: []string{"age1y"}, File: Sum([]byte("x")), Error: "e",
+		},
+		KeysSeen:   KeysSeenData{Account: "guestbook", Repository: "guestbook", Site: "par2", Version: 3, Missing: []string{string(id)}, Error: "e"},
+		KeysRotate: KeysRotateData{Account: "guestbook", Sealed: []byte("sealed")},
+		KeysSwitch: KeysSwitchData{Account: "guestbook", Repository: "guestbook", Version: 3},
+		KeysRetire: KeysRetireData{Account: "guestbook", Repository: "guestbook"},
+		BreakGlassRecord: BreakGlassRecordData{
+			Store: "s3", Tested: []string{"guestbook"}, Count: 20, Failed: []string{"guestbook"}, Error: "e",
+		},
 	}
 }
 

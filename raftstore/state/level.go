@@ -32,7 +32,7 @@ func LevelOf(name Name) int {
 		IssuerSet, EnrolmentCreate, CertificateIssue, CertificateRevoke, KeyringSet, KeyringRetire, SecretsReseal:
 		return 2
 	case SnapshotsForget, MaintenanceRecord, VerificationRecord, PauseSet, PauseClear, RepositoryRenew, RepositoryRemove,
-		RepositoryRemoved:
+		RepositoryRemoved, KeysMade, KeysSeen, KeysRotate, KeysSwitch, KeysRetire, BreakGlassRecord:
 		return 3
 	default:
 		return firstLevel

@@ -100,6 +100,13 @@ var handlers = map[Name]handler{
 	RepositoryRenew:   on(applyRepositoryRenew),
 	RepositoryRemove:  on(applyRepositoryRemove),
 	RepositoryRemoved: on(applyRepositoryRemoved),
+
+	KeysMade:         on(applyKeysMade),
+	KeysSeen:         on(applyKeysSeen),
+	KeysRotate:       on(applyKeysRotate),
+	KeysSwitch:       on(applyKeysSwitch),
+	KeysRetire:       on(applyKeysRetire),
+	BreakGlassRecord: on(applyBreakGlassRecord),
 }
 
 // on puts the decoding of the payload before a command's function.

@@ -80,7 +80,9 @@ var (
 		name: "retired", key: func(r *Retired) string { return retiredKey(r.Repository.Account, r.Repository.Number) },
 		by: []index[Retired]{{"account", func(r *Retired) []string { return []string{string(r.Repository.Account)} }}},
 	}
-	holdersTable = table[Holders]{name: "password-holders", key: func(r *Holders) string { return string(r.Account) }}
+	holdersTable         = table[Holders]{name: "password-holders", key: func(r *Holders) string { return string(r.Account) }}
+	repositoryKeysTable  = table[RepositoryKeys]{name: "repository-keys", key: func(r *RepositoryKeys) string { return r.Repository }}
+	breakGlassTestsTable = table[BreakGlassTests]{name: "breakglass-tests", key: single[BreakGlassTests]}
 
 	keyTable = table[Key]{
 		name: "keys", key: func(r *Key) string { return r.ID },
@@ -130,6 +132,7 @@ func allTables() []storedTable {
 		memberTable, auditTable, issuerTable, enrolmentTable, certificateTable, revocationTable, keyTable,
 		maintenanceTable, verificationTable, pauseTable, catalogueTable,
 		retiredTable, holdersTable,
+		repositoryKeysTable, breakGlassTestsTable,
 	}
 }
 
