@@ -63,6 +63,8 @@ type call struct {
 	limit time.Duration
 	line  func(line []byte) // each line of stdout
 	long  int               // longest line that line wants; 0: 1 MiB
+
+	newPassword string // of key add; empty: none
 }
 
 // run returns what stderr said, and an *Error unless the exit code was 0.
@@ -95,6 +97,13 @@ func (r *Runner) run(ctx context.Context, repo Repository, c call) (*stderr, err
 		return refuse(err)
 	}
 	cmd.Env = append(env, r.Env...)
+	if c.newPassword != "" {
+		path, err := held.add("new-password", []byte(c.newPassword))
+		if err != nil {
+			return refuse(err)
+		}
+		cmd.Args = append(cmd.Args, "--new-password-file="+path)
+	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, held.files...)
 	if c.dir != "" {
 		cmd.Dir = c.dir

@@ -30,6 +30,7 @@ type board struct {
 	sick map[string]bool
 
 	upkeep upkeep
+	keys   keyBoard
 	turns  *turns // of whoever works on an account, also inside of a job
 }
 
@@ -61,7 +62,7 @@ func newBoard() *board {
 	return &board{
 		initial: make(map[string]*initialJob), copies: make(map[route]*copyJob),
 		making: make(map[string]bool), passing: make(map[string]string), sick: make(map[string]bool),
-		upkeep: newUpkeep(), turns: &turns{},
+		upkeep: newUpkeep(), keys: newKeyBoard(), turns: &turns{},
 	}
 }
 
@@ -69,6 +70,7 @@ func newBoard() *board {
 func (b *board) want(d Desired) {
 	b.revision, b.fresh = d.Revision, d.New
 	b.upkeep.want(d)
+	b.keys.want(d.Keys)
 	named := make(map[string]bool)
 	for _, want := range d.Initial {
 		named[want.Account] = true
@@ -154,6 +156,7 @@ func (b *board) next(now time.Time) (first time.Time, ok bool) {
 		consider(j.due())
 	}
 	b.upkeep.each(consider)
+	b.keys.each(consider)
 	return first, ok
 }
 
@@ -313,12 +316,14 @@ func (b *board) report(now time.Time) (r Report, urgent bool) {
 		}
 	}
 	b.upkeep.report(&r, now)
-	return r, urgent || len(r.Passes)+len(r.Maintained)+len(r.Verified)+len(r.Removed) > 0
+	b.keys.report(&r)
+	return r, urgent || len(r.Passes)+len(r.Maintained)+len(r.Verified)+len(r.Removed)+len(r.Keyed) > 0
 }
 
 // told forgets what the leader has taken.
 func (b *board) told(sent Report) {
 	b.upkeep.told(sent)
+	b.keys.told(sent)
 	for _, i := range sent.Ready {
 		if j := b.initial[i.Account]; j != nil && j.want.Home == i.Home {
 			j.told = true

@@ -119,18 +119,7 @@ func (w *Worker) copier(t *turns, log *slog.Logger) func(context.Context, CopyJo
 		if err != nil {
 			return replicator.Report{}, err
 		}
-		key, ok := w.Sources[job.From]
-		if !ok {
-			return replicator.Report{}, fmt.Errorf("this worker's configuration has no key for the store of site %s", job.From)
-		}
-		open := w.open
-		if open == nil {
-			open = replicator.Open
-		}
-		source, err := open(replicator.StoreConfig{
-			Endpoint: job.Store.Endpoint, Bucket: job.Store.Bucket, Region: job.Store.Region,
-			AccessKey: key.Access, SecretKey: key.Secret,
-		})
+		source, err := w.source(job.From, job.Store)
 		if err != nil {
 			return replicator.Report{}, err
 		}
@@ -139,14 +128,16 @@ func (w *Worker) copier(t *turns, log *slog.Logger) func(context.Context, CopyJo
 			return replicator.Report{}, err
 		}
 		options := replicator.Options{Logger: log.With("account", job.Account, "from", job.From)}
-		if w.Keeper == nil {
-			return replicator.Pass(ctx, source, w.Store, prefix, options)
-		}
 		var lists []maintenance.List
-		if job.From == job.Home.Site {
+		switch {
+		case w.Keeper == nil:
+		case job.From == job.Home.Site:
 			lists, err = w.Keeper.Pending(ctx, source, job.Account, job.Home.Epoch)
-		} else {
+		default:
 			options.Skip, err = w.Keeper.Over(ctx, job.Account)
+		}
+		if err == nil {
+			err = w.withKeys(ctx, source, job.Account, &options)
 		}
 		if err != nil {
 			return replicator.Report{}, err

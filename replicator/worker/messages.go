@@ -27,6 +27,7 @@ type Report struct {
 	Maintained []Maintained
 	Verified   []Verified
 	Removed    []Removed
+	Keyed      []Keyed // told once, too
 	// Trash waits until all data of a copy was read; longest first, and of so many the longest only. What a leader that does
 	// not read it has no need of is not there.
 	Trash []Trash
@@ -74,6 +75,7 @@ type Desired struct {
 	Maintain []MaintainJob
 	Verify   []VerifyJob
 	Remove   []RemoveJob
+	Keys     []KeyJob
 }
 
 // InitialJob: create the account's repository in this site's store.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"drp/replicator"
+	"drp/replicator/keyfiles"
 	"drp/replicator/maintenance"
 	"drp/replicator/verify"
 )
@@ -46,6 +47,7 @@ type Worker struct {
 	Keeper       *maintenance.Keeper
 	Verifier     *verify.Verifier
 	UpkeepAtOnce int
+	Smith        *keyfiles.Smith // makes keys of repositories whose home is here; nil: none are made
 
 	// How another site's store is opened: replicator.Open, unless a test has another way.
 	open func(replicator.StoreConfig) (*replicator.Store, error)
@@ -57,6 +59,7 @@ type Worker struct {
 	maintain func(ctx context.Context, job MaintainJob) (maintenance.Result, error)
 	verify   func(ctx context.Context, job VerifyJob) error
 	remove   func(ctx context.Context, job RemoveJob) (maintenance.Result, error)
+	key      func(ctx context.Context, job KeyJob) (keyfiles.Made, error)
 }
 
 // Key is who we are at a store.
@@ -89,6 +92,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if r.remove = w.remove; r.remove == nil {
 		r.remove = w.removeHere
 	}
+	if r.key = w.key; r.key == nil {
+		r.key = w.keyHere
+	}
 	if w.Verifier != nil {
 		if err := w.Verifier.ClearScratch(); err != nil {
 			r.log.Error("what an earlier worker has left is still there", "error", err)
@@ -108,6 +114,7 @@ type run struct {
 	maintain func(ctx context.Context, job MaintainJob) (maintenance.Result, error)
 	verify   func(ctx context.Context, job VerifyJob) error
 	remove   func(ctx context.Context, job RemoveJob) (maintenance.Result, error)
+	key      func(ctx context.Context, job KeyJob) (keyfiles.Made, error)
 	sweeping bool
 	sweepAt  time.Time // not before
 
@@ -266,6 +273,7 @@ func (r *run) start(ctx context.Context, now time.Time) {
 		})
 	}
 	r.startUpkeep(ctx, now)
+	r.startKeys(ctx, now)
 }
 
 // startUpkeep begins what is due of maintenance and verification.

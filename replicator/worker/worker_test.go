@@ -32,6 +32,7 @@ type leader struct {
 	maintained []Maintained
 	verified   []Verified
 	removed    []Removed
+	keyed      []Keyed
 }
 
 func newLeader() *leader {
@@ -67,6 +68,12 @@ func (l *leader) Sync(ctx context.Context, r Report) (Desired, error) {
 		if !l.heard[m.ID] {
 			l.heard[m.ID] = true
 			l.removed = append(l.removed, m)
+		}
+	}
+	for _, k := range r.Keyed {
+		if !l.heard[k.ID] {
+			l.heard[k.ID] = true
+			l.keyed = append(l.keyed, k)
 		}
 	}
 	for _, i := range r.Ready {
