@@ -76,6 +76,7 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 		all = append(all, Alarm{Kind: alarmTrail, Since: since, Message: message})
 	}
 	all = append(all, repositoryAlarms(n)...)
+	all = append(all, keyAlarms(n, o.breakGlassWithin())...)
 	slices.SortStableFunc(all, func(a, b Alarm) int {
 		if c := a.Since.Compare(b.Since); c != 0 {
 			return c

@@ -71,6 +71,16 @@ func (c *chores) of(n now, site state.SiteName) []chore {
 	return append(slices.Clip(chosen), n.removals(site)...)
 }
 
+// keyJobs are what a site's worker is to do about keys now.
+func (c *chores) keyJobs(n now, site state.SiteName, open opener) []wire.KeyJob {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.survey == nil {
+		return nil
+	}
+	return n.keyJobs(site, c.survey.keys.duties[site], open)
+}
+
 // stillDue is a chore as it is now. One that proves a snapshot goes on with that one, for as long as it is not over.
 func (n now) stillDue(site state.SiteName, old chore) (chore, bool) {
 	repo := n.view.RepositoryNamed(old.repository)
@@ -156,6 +166,7 @@ func (t *term) keepUp(ctx context.Context, since time.Time) {
 			s := surveyOf(n)
 			t.chores.take(s)
 			surveyed, forget = n.at, s.forget
+			t.moveKeys(ctx, n, s.keys.moves)
 		}
 		count := min(len(forget), forgetAtOnce)
 		t.markOver(ctx, n, forget[:count])

@@ -129,7 +129,8 @@ func (o *Orchestrator) WorkerSync(ctx context.Context, r wire.WorkerReport) (wir
 		n := o.now(since)
 		n.view = v
 		d := workerDesired(v, r.Site, o.chores.of(n, r.Site), o.opener())
-		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked) > 0 {
+		d.Keys = o.chores.keyJobs(n, r.Site, o.opener())
+		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked)+len(d.Keys) > 0 {
 			d.Revision = revision(d)
 		}
 		return d, d.Revision, nil

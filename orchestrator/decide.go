@@ -18,6 +18,8 @@ type now struct {
 	// sites have a coordinator that can fetch a check; own is this one's.
 	sites []state.SiteName
 	own   state.SiteName
+	// exported is when the newest export of the state in a site's store was made; nil: this leader exports nothing anywhere.
+	exported map[state.SiteName]time.Time
 	// free counts what this look has given out already; see room.
 	free *placement
 }
@@ -158,6 +160,7 @@ func reportedOutcomes(n now) []action {
 			Objects: p.Objects, Bytes: p.Bytes, Error: state.Shorten(p.Error)}})
 	}
 	actions = append(actions, reportedUpkeep(n)...)
+	actions = append(actions, reportedKeys(n)...)
 	for r := range n.seen.ready {
 		if repo := n.writtenTo(r.Account); repo != nil && repo.Home == r.Home && repo.InitialisedAt.IsZero() {
 			actions = append(actions, propose{state.RepositoryReady, state.RepositoryReadyData{Account: repo.Account, Home: r.Home}})

@@ -98,6 +98,20 @@ func (e *exports) at(site *state.Site) *SiteExport {
 	return &known
 }
 
+// exportedAt is the time of the newest export that each site's store is known to hold; nil when nothing is exported.
+func (o *Orchestrator) exportedAt() map[state.SiteName]time.Time {
+	if o.config.Vault == nil {
+		return nil
+	}
+	o.exports.mu.Lock()
+	defer o.exports.mu.Unlock()
+	at := make(map[state.SiteName]time.Time, len(o.exports.sites))
+	for site, e := range o.exports.sites {
+		at[site] = e.At
+	}
+	return at
+}
+
 func (e *exports) note(s SiteExport) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -69,7 +69,7 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 func (o *Orchestrator) now(since time.Time) now {
 	return now{
 		view: o.config.Store.View(), seen: o.observed.glance(), at: o.config.Clock(), since: since,
-		sites: o.config.Peers.Sites(), own: o.config.Site, free: &placement{},
+		sites: o.config.Peers.Sites(), own: o.config.Site, exported: o.exportedAt(), free: &placement{},
 	}
 }
 
@@ -173,10 +173,14 @@ func (o *Orchestrator) proposeAs(ctx context.Context, id, by string, name state.
 	return result, result.Err
 }
 
-func (o *Orchestrator) createRepository(ctx context.Context, a createRepository) {
+func newRepositoryPassword() []byte {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails: crypto/rand ends the program instead
-	err := o.proposeSealed(ctx, []byte(base64.RawURLEncoding.EncodeToString(secret)), func(ctx context.Context, sealed []byte) error {
+	return []byte(base64.RawURLEncoding.EncodeToString(secret))
+}
+
+func (o *Orchestrator) createRepository(ctx context.Context, a createRepository) {
+	err := o.proposeSealed(ctx, newRepositoryPassword(), func(ctx context.Context, sealed []byte) error {
 		_, _ = o.report(ctx, state.RepositoryCreate, state.RepositoryCreateData{Account: a.account, Site: a.site, SealedPassword: sealed})
 		return nil
 	})

@@ -34,6 +34,7 @@ type observed struct {
 	maintained map[reportKey]wire.Maintained
 	verified   map[reportKey]heardVerified
 	removed    map[reportKey]wire.Removed
+	keyed      map[reportKey]wire.Keyed
 	trash      map[state.SiteName]heardTrash
 	probes     map[probeKey]wire.ProbeResult
 	changed    chan struct{} // closed at the next report that differs
@@ -90,6 +91,7 @@ func (o *observed) reset() {
 	o.maintained = map[reportKey]wire.Maintained{}
 	o.verified = map[reportKey]heardVerified{}
 	o.removed = map[reportKey]wire.Removed{}
+	o.keyed = map[reportKey]wire.Keyed{}
 	o.trash = map[state.SiteName]heardTrash{}
 	o.probes = map[probeKey]wire.ProbeResult{}
 }
@@ -145,7 +147,10 @@ func (o *observed) worker(r wire.WorkerReport, now time.Time) {
 	for _, m := range r.Removed {
 		o.removed[reportKey{r.Site, m.ID}] = m
 	}
-	if len(r.Passes)+len(r.Ready)+len(r.Maintained)+len(r.Verified)+len(r.Removed) > 0 {
+	for _, k := range r.Keyed {
+		o.keyed[reportKey{r.Site, k.ID}] = k
+	}
+	if len(r.Passes)+len(r.Ready)+len(r.Maintained)+len(r.Verified)+len(r.Removed)+len(r.Keyed) > 0 {
 		o.wake()
 	}
 }
@@ -194,6 +199,7 @@ type glance struct {
 	maintained map[reportKey]wire.Maintained
 	verified   map[reportKey]heardVerified
 	removed    map[reportKey]wire.Removed
+	keyed      map[reportKey]wire.Keyed
 	trash      map[state.SiteName]heardTrash
 	probes     map[probeKey]wire.ProbeResult
 }
@@ -213,6 +219,7 @@ func (o *observed) glance() glance {
 		maintained: maps.Clone(o.maintained),
 		verified:   maps.Clone(o.verified),
 		removed:    maps.Clone(o.removed),
+		keyed:      maps.Clone(o.keyed),
 		trash:      maps.Clone(o.trash),
 		probes:     maps.Clone(o.probes),
 	}
@@ -227,6 +234,7 @@ func (o *observed) taken(g glance) {
 	forget(o.maintained, g.maintained)
 	forget(o.verified, g.verified)
 	forget(o.removed, g.removed)
+	forget(o.keyed, g.keyed)
 }
 
 func forget[K comparable, V any](from, taken map[K]V) {

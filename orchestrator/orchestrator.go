@@ -60,9 +60,11 @@ type Config struct {
 	Vault        Vault         // nil: nothing is exported
 	Exports      ExportOptions // to whom, and signed by whom
 	Trail        TrailOptions
-	Logger       *slog.Logger
-	Clock        func() time.Time
-	Tick         time.Duration // how often the loop looks when nothing has changed; default 500 ms
+	// BreakGlassWithin is how long ago the last test of break-glass passwords may have passed; 90 days when zero.
+	BreakGlassWithin time.Duration
+	Logger           *slog.Logger
+	Clock            func() time.Time
+	Tick             time.Duration // how often the loop looks when nothing has changed; default 500 ms
 }
 
 // StartRequest asks for a run.
@@ -159,6 +161,9 @@ type API interface {
 
 	// Compromised shuts a server out and gives the accounts whose backups it could open new repositories (leader).
 	Compromised(ctx context.Context, by string, r CompromisedRequest) (*CompromisedReport, error)
+	BreakGlass(ctx context.Context) (*BreakGlassReport, error)                             // (leader)
+	RecordBreakGlass(ctx context.Context, by string, d state.BreakGlassRecordData) error   // (leader)
+	RotateKeys(ctx context.Context, by string, r RotationRequest) (*RotationAnswer, error) // (leader)
 
 	BackupNow(ctx context.Context, by string, accounts []state.AccountName) ([]state.TaskID, error)           // (leader)
 	CreateToken(ctx context.Context, by, name, role string, validity time.Duration) (token string, err error) // (leader)

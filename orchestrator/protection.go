@@ -90,6 +90,7 @@ type AccountVerification struct {
 	ProveWithin time.Duration      `json:"prove_within"`
 	Copies      []CopyProtection   `json:"copies"` // the home's first
 	Maintenance *state.Maintenance `json:"maintenance,omitempty"`
+	Keys        *KeyReport         `json:"keys,omitempty"`
 }
 
 // ProtectionFilter narrows a report down. Empty fields take everything.
@@ -245,6 +246,9 @@ func verificationOf(n now, account *state.Account) *AccountVerification {
 	}
 	for _, repo := range n.view.RepositoriesOf(account.Name) {
 		d.Copies = append(d.Copies, copiesOf(n, repo)...)
+	}
+	if repo := n.view.Repository(account.Name); repo != nil {
+		d.Keys = n.keyReport(repo)
 	}
 	return d
 }

@@ -49,6 +49,7 @@ type survey struct {
 	forget   []state.AccountName // of which snapshots are over, or a whole retired repository
 	maintain map[state.SiteName][]chore
 	verify   map[state.SiteName][]chore
+	keys     keySurvey
 }
 
 // surveyOf looks at everything; it takes a while where there are many accounts. Nothing is found while the cluster is held, or
@@ -78,6 +79,7 @@ func surveyOf(n now) *survey {
 			s.verify[site] = append(s.verify[site], r.verifications(site)...)
 		}
 	}
+	s.keys = keySurveyOf(n)
 	for _, queues := range []map[state.SiteName][]chore{s.maintain, s.verify} {
 		for site, all := range queues {
 			slices.SortFunc(all, moreUrgent)

@@ -19,10 +19,11 @@ type WorkerReport struct {
 	Incarnation uint64        `json:"incarnation,omitempty"`
 	Ready       []Initialised `json:"ready,omitempty"`
 	Passes      []PassReport  `json:"passes,omitempty"`
-	// Older leaders know neither; they give no such jobs.
+	// Older leaders know none of these; they give no such jobs.
 	Maintained []Maintained `json:"maintained,omitempty"`
 	Verified   []Verified   `json:"verified,omitempty"`
 	Removed    []Removed    `json:"removed,omitempty"`
+	Keyed      []Keyed      `json:"keyed,omitempty"`
 	Trash      []Trash      `json:"trash,omitempty"` // longest first, not all where they are many
 }
 
@@ -66,6 +67,7 @@ type WorkerDesired struct {
 	Maintain []MaintainJob        `json:"maintain,omitempty"`
 	Verify   []VerifyJob          `json:"verify,omitempty"`
 	Remove   []RemoveJob          `json:"remove,omitempty"`
+	Keys     []KeyJob             `json:"keys,omitempty"`
 	Revoked  identity.Revocations `json:"revoked,omitempty"` // as in AgentDesired
 }
 

@@ -15,6 +15,8 @@ type Protected struct {
 	Pauses  []*state.Pause
 	// Compromised is what it says of that server.
 	Compromised *orchestrator.CompromisedReport
+
+	BreakGlass orchestrator.BreakGlassReport
 }
 
 func (b *Brain) Protection(_ context.Context, f orchestrator.ProtectionFilter) (*orchestrator.ProtectionReport, error) {
