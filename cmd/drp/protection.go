@@ -182,6 +182,9 @@ func printVerified(w io.Writer, v *orchestrator.AccountVerification) {
 	if m := v.Maintenance; m != nil {
 		fmt.Fprintln(w, clean(maintenanceLine(v.At, m)))
 	}
+	for _, line := range keyLines(v.At, v.Keys) {
+		fmt.Fprintln(w, clean(line))
+	}
 	if p := v.Protection; p.Protected {
 		fmt.Fprintf(w, "protected: a loss of any of these sites would cost at most the last %s\n", short(p.Age))
 	} else {

@@ -321,6 +321,12 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 				Accounts: []orchestrator.CompromisedAccount{
 					{Account: "guestbook", Runs: true, Retired: "guestbook", Present: "guestbook~2"},
 					{Account: "shop", Present: "shop~2", Renewed: apitest.Start}}}
+		case "breakglass": // keys are made, and were tried
+			old := state.BreakGlassTest{At: apitest.Start.Add(-48 * time.Hour), By: "operator/olga", Store: "s3", Count: 20}
+			last := old
+			last.At, last.Failed, last.Error = apitest.Start.Add(-time.Hour), []string{"shop"}, "no key"
+			b.Protected.BreakGlass = orchestrator.BreakGlassReport{At: apitest.Start, Offline: []string{"age1offline"}, Repositories: 3, Made: 3, Everywhere: 2,
+				Tests: &state.BreakGlassTests{Last: last, Passed: old}, TestWithin: 90 * 24 * time.Hour}
 		case "protected": // all accounts are
 			for i := range b.Report.Accounts {
 				b.Report.Accounts[i].Protected = true

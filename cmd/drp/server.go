@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -34,6 +35,8 @@ type serverConfig struct {
 	// Issuer is the file with the issuing authority of a new platform, which the first leader puts into the state. Once
 	// that is done it means nothing.
 	Issuer string `yaml:"issuer,omitempty"`
+	// BreakGlassWithin is how long ago the last test of break-glass passwords may have passed before an alarm is raised.
+	BreakGlassWithin durationValue `yaml:"breakglass_test_within,omitempty"`
 }
 
 type peerConfig struct {
@@ -88,7 +91,8 @@ func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Se
 	brain := orchestrator.New(orchestrator.Config{
 		Name: c.Name, Cluster: credentials.Identity().Cluster, Site: state.SiteName(c.Site), Coordinators: c.members(),
 		Store: leaderStore{store}, Membership: membership{store}, Sealer: keyring, Recipients: c.Recipients, Peers: peers, Logger: log,
-		Vault: newVault(store.View, credentials), Exports: c.exports(store.View, credentials),
+		BreakGlassWithin: time.Duration(c.BreakGlassWithin),
+		Vault:            newVault(store.View, credentials), Exports: c.exports(store.View, credentials),
 		Trail: orchestrator.TrailOptions{Sign: credentials.Sign, Vouch: func(s *audit.Signed) error { return s.Check(credentials.Authority()) }},
 	})
 	peers.self = brain

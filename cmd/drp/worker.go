@@ -58,9 +58,14 @@ func runWorker(ctx context.Context, path string) error {
 	keeper, verifier := c.keeper(), c.verifier()
 	keeper.Store, keeper.Tool, keeper.Scratch, keeper.Log = store, runner, scratch, log
 	verifier.Store, verifier.Tool, verifier.Scratch, verifier.Log = store, runner, scratch, log
+	smith, err := c.smith()
+	if err != nil {
+		return err
+	}
+	smith.Store, smith.Tool = store, runner
 	w := &worker.Worker{
 		Site: c.Site, Store: store, Sources: sources, Leader: workerLeader{client, credentials, obedience}, Concurrency: c.Concurrency,
-		Initialiser: worker.Restic{Runner: runner}, Keeper: keeper, Verifier: verifier, UpkeepAtOnce: int(c.Upkeep),
+		Initialiser: worker.Restic{Runner: runner}, Keeper: keeper, Verifier: verifier, UpkeepAtOnce: int(c.Upkeep), Smith: smith,
 		Poll: 5 * time.Second, Logger: log,
 	}
 	log.Info("worker is ready", "name", c.Name, "site", c.Site)

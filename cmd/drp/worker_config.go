@@ -12,7 +12,9 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
+	"drp/orchestrator/sealing"
 	"drp/raftstore/identity"
+	"drp/replicator/keyfiles"
 	"drp/replicator/maintenance"
 	"drp/replicator/verify"
 	"drp/runbooks/strictyaml"
@@ -32,6 +34,9 @@ type workerConfig struct {
 	// What protects this site's copies from everybody else, the leader included: it is read from this file alone.
 	Grace graceValue `yaml:"grace"`
 	Brake brakeValue `yaml:"brake"`
+
+	// Recipients (age1…) of break-glass passwords. With any, nobody else's word on them counts.
+	Recipients []string `yaml:"recipients"`
 
 	Upkeep    upkeepValue `yaml:"upkeep_at_once"`
 	Scratch   string      `yaml:"scratch"`     // DATA/scratch when empty
@@ -58,10 +63,11 @@ func (c workerConfig) scratch() (string, error) {
 
 // Values with a form of their own. What is wrong with one is said with its place.
 type (
-	graceValue  time.Duration
-	brakeValue  int // percent
-	upkeepValue int
-	sizeValue   int64 // bytes
+	durationValue time.Duration
+	graceValue    time.Duration
+	brakeValue    int // percent
+	upkeepValue   int
+	sizeValue     int64 // bytes
 )
 
 const (
@@ -77,6 +83,16 @@ func (v *graceValue) UnmarshalYAML(n ast.Node) error {
 	}
 	*v = graceValue(d)
 	return misplaced(n, "grace", err)
+}
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (v *durationValue) UnmarshalYAML(n ast.Node) error {
+	d, err := strictyaml.ParseDuration(scalar(n))
+	if err == nil && d <= 0 {
+		err = fmt.Errorf("%q is not longer than nothing", scalar(n))
+	}
+	*v = durationValue(d)
+	return misplaced(n, "duration", err)
 }
 
 // UnmarshalYAML implements yaml.NodeUnmarshaler.
@@ -127,4 +143,12 @@ func (c workerConfig) keeper() *maintenance.Keeper {
 
 func (c workerConfig) verifier() *verify.Verifier {
 	return &verify.Verifier{MostBytes: int64(c.ProveUpTo)}
+}
+
+// smith makes keys at this site. What is wrong with the recipients is better known now than when a key is made.
+func (c workerConfig) smith() (*keyfiles.Smith, error) {
+	if _, err := sealing.ParseRecipients(c.Recipients); err != nil {
+		return nil, err
+	}
+	return &keyfiles.Smith{Site: c.Site, Recipients: sealing.Sorted(c.Recipients)}, nil
 }

@@ -57,6 +57,9 @@ func wireReport(r worker.Report) wire.WorkerReport {
 		report.Removed = append(report.Removed, wire.Removed{
 			ID: m.ID, Account: state.AccountName(m.Account), Objects: m.Objects, Bytes: m.Bytes, Error: m.Error})
 	}
+	for _, k := range r.Keyed {
+		report.Keyed = append(report.Keyed, wireKeyed(k))
+	}
 	for _, t := range r.Trash {
 		report.Trash = append(report.Trash, wire.Trash{Account: state.AccountName(t.Account), Objects: t.Objects, Bytes: t.Bytes, Over: t.Over})
 	}
@@ -84,6 +87,9 @@ func workerDesired(d wire.WorkerDesired) worker.Desired {
 	}
 	for _, j := range d.Remove {
 		desired.Remove = append(desired.Remove, worker.RemoveJob{Account: string(j.Account), Successor: string(j.Successor)})
+	}
+	for _, j := range d.Keys {
+		desired.Keys = append(desired.Keys, workerKeyJob(j))
 	}
 	return desired
 }

@@ -18,13 +18,18 @@ func full(v reflect.Value) {
 		v.SetString("x")
 	case reflect.Int, reflect.Int64:
 		v.SetInt(7)
-	case reflect.Uint64:
+	case reflect.Uint64, reflect.Uint8:
 		v.SetUint(7)
 	case reflect.Bool:
 		v.SetBool(true)
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		full(v.Index(0))
+	case reflect.Array:
+		full(v.Index(0))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		full(v.Elem())
 	case reflect.Struct:
 		for i := range v.NumField() {
 			full(v.Field(i))
@@ -72,9 +77,9 @@ func TestWorkerLeader_losesNothing(t *testing.T) {
 	d := wire.WorkerDesired{
 		Revision: 1, NewSite: true, Revoked: identity.Revocations{},
 		Initial: []wire.InitialJob{{}}, Copy: []wire.CopyJob{{}}, Maintain: []wire.MaintainJob{{}}, Verify: []wire.VerifyJob{{}},
-		Remove: []wire.RemoveJob{{}},
+		Remove: []wire.RemoveJob{{}}, Keys: []wire.KeyJob{{}},
 	}
-	for _, job := range []any{&d.Initial[0], &d.Copy[0], &d.Maintain[0], &d.Verify[0], &d.Remove[0]} {
+	for _, job := range []any{&d.Initial[0], &d.Copy[0], &d.Maintain[0], &d.Verify[0], &d.Remove[0], &d.Keys[0]} {
 		full(reflect.ValueOf(job).Elem())
 	}
 	d.Verify[0].Kind = state.Proven
