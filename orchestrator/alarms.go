@@ -14,6 +14,7 @@ const (
 	alarmHeld       = "held"
 	alarmSecrets    = "secrets"
 	alarmTrail      = "audit-trail"
+	alarmStore      = "store"
 )
 
 // coordinators are the members as the status shows them.
@@ -77,6 +78,7 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 	}
 	all = append(all, repositoryAlarms(n)...)
 	all = append(all, keyAlarms(n, o.breakGlassWithin())...)
+	all = append(all, fillAlarms(n)...)
 	slices.SortStableFunc(all, func(a, b Alarm) int {
 		if c := a.Since.Compare(b.Since); c != 0 {
 			return c

@@ -1,12 +1,14 @@
 package orchestrator
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
 	"strings"
+	"time"
 
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
@@ -305,6 +307,7 @@ func workerDesired(v *state.View, site state.SiteName, all []chore, open opener)
 		return d
 	}
 	d.NewSite = true
+	var behind []lag
 	for _, repo := range v.AllRepositories() {
 		account := v.Account(repo.Account)
 		if account == nil {
@@ -317,9 +320,13 @@ func workerDesired(v *state.View, site state.SiteName, all []chore, open opener)
 		}
 		d.NewSite = d.NewSite && !expected(v, repo, site)
 		if holds(v, account, repo, site) {
-			d.Copy = append(d.Copy, copyJobs(v, repo, site)...)
+			for _, j := range copyJobs(v, repo, site) {
+				j.Rank = account.Tier.Rank()
+				behind = append(behind, lagOf(v, repo, site, j))
+			}
 		}
 	}
+	d.Copy = mostExposedFirst(behind)
 	giveChores(v, site, all, open, &d)
 	d.Revision = revision(d)
 	return d
@@ -366,6 +373,46 @@ func copyJobs(v *state.View, repo *state.Repository, site state.SiteName) []wire
 			continue
 		}
 		jobs = append(jobs, wire.CopyJob{Account: repo.Row(), From: source.Name, Store: *source.Store, Home: repo.Home, Snapshots: ids})
+	}
+	return jobs
+}
+
+// lag is what a site lacks of a repository.
+type lag struct {
+	wire.CopyJob
+	older int       // 0: the newest snapshot is among it
+	held  time.Time // when the newest one that is here was begun
+}
+
+func lagOf(v *state.View, repo *state.Repository, site state.SiteName, job wire.CopyJob) lag {
+	l := lag{CopyJob: job, older: 1}
+	newest := true
+	for _, s := range v.SnapshotsIn(repo) { // newest first
+		if !s.ForgetAt.IsZero() {
+			continue
+		}
+		if newest && slices.Contains(job.Snapshots, s.ID) {
+			l.older = 0
+		}
+		newest = false
+		if _, here := s.At(site); here {
+			l.held = s.Start
+			break
+		}
+	}
+	return l
+}
+
+// mostExposedFirst is the order in which a site catches up: the highest tier, then repositories of which it lacks the newest
+// snapshot, then those of which the newest that it has is the oldest. Nothing of it goes by the time of day, which would
+// make every answer another one. The worker gives the lower tiers their share.
+func mostExposedFirst(behind []lag) []wire.CopyJob {
+	slices.SortStableFunc(behind, func(a, b lag) int {
+		return cmp.Or(cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.older, b.older), a.held.Compare(b.held))
+	})
+	var jobs []wire.CopyJob
+	for _, l := range behind {
+		jobs = append(jobs, l.CopyJob)
 	}
 	return jobs
 }

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -130,5 +131,42 @@ func TestWorkerDesired_pullsFromASiteThatCameBack(t *testing.T) {
 	d := workerDesired(p.view(), "par2", nil, opened)
 	if len(d.Copy) != 1 || d.Copy[0].From != "par1" || d.Copy[0].Snapshots[0] != only {
 		t.Errorf("got %+v; want the snapshot that par1 alone holds", d)
+	}
+}
+
+// A site that was away for hours is given the highest tier first, and of each tier those that would lose the most.
+func TestWorkerDesired_mostExposedFirst(t *testing.T) {
+	p := newPlatform(t)
+	for name, tier := range map[state.AccountName]state.Tier{"a": state.Bronze, "b": state.Gold, "c": state.Gold, "d": state.Silver, "e": state.Gold} {
+		p.account(string(name), tier, gib/16)
+		p.start(name)
+	}
+	backup := func(name state.AccountName, copied ...state.SiteName) {
+		if !slices.ContainsFunc(p.view().Tasks(), func(t *state.Task) bool { return t.Account == name && t.Status == state.TaskPending }) {
+			p.apply(state.TaskCreate, state.TaskCreateData{Task: newBackup(p.view().Assignment(name), p.at, p.at, "test")})
+		}
+		p.backup(name, copied...)
+		p.pass(time.Minute, "par1-s1", "par1-s2", "par2-s1", "par2-s2")
+	}
+	backup("c", "par2")
+	backup("e") // an older one alone will be missing
+	backup("e", "par2")
+	for _, name := range []state.AccountName{"a", "b", "c", "d"} {
+		backup(name)
+	}
+	order := func() (names []state.AccountName, ranks []int) {
+		for _, j := range workerDesired(p.view(), "par2", nil, opened).Copy {
+			names, ranks = append(names, j.Account), append(ranks, j.Rank)
+		}
+		return names, ranks
+	}
+	names, ranks := order()
+	if want := []state.AccountName{"b", "c", "e", "d", "a"}; !slices.Equal(names, want) || !slices.Equal(ranks, []int{0, 0, 0, 1, 2}) {
+		t.Errorf("got %v with ranks %v, want %v", names, ranks, want)
+	}
+	before := workerDesired(p.view(), "par2", nil, opened).Revision
+	p.pass(10*time.Second, "par1-s1")
+	if workerDesired(p.view(), "par2", nil, opened).Revision != before {
+		t.Error("time alone makes another answer")
 	}
 }

@@ -220,7 +220,7 @@ func (w *keyWorld) copy(to state.SiteName) {
 		w.done["copied"]++
 		return
 	}
-	jobs := copyJobs(w.view(), w.view().Account(w.account), w.repo(), to)
+	jobs := copyJobs(w.view(), w.repo(), to)
 	if len(jobs) == 0 || !holds(w.view(), w.view().Account(w.account), w.repo(), to) {
 		return
 	}

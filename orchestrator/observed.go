@@ -25,10 +25,11 @@ type observed struct {
 	reports  map[state.ServerName]*wire.AgentReport // replaced whole, never changed
 	gateways map[state.SiteName]time.Time
 	workers  map[state.SiteName]time.Time
-	obeyed   uint64                       // the highest incarnation that a gateway or worker obeys
-	peers    map[string]time.Time         // the other coordinators, by name
-	said     map[string]wire.Introduction // what they said of themselves
-	passes   map[string]wire.PassReport   // by the worker's id
+	fills    map[state.SiteName]*wire.StoreFill // of sites whose worker told; replaced whole
+	obeyed   uint64                             // the highest incarnation that a gateway or worker obeys
+	peers    map[string]time.Time               // the other coordinators, by name
+	said     map[string]wire.Introduction       // what they said of themselves
+	passes   map[string]wire.PassReport         // by the worker's id
 	ready    map[wire.Initialised]bool
 	// By what the workers call them.
 	maintained map[reportKey]wire.Maintained
@@ -83,6 +84,7 @@ func (o *observed) reset() {
 	o.reports = map[state.ServerName]*wire.AgentReport{}
 	o.gateways = map[state.SiteName]time.Time{}
 	o.workers = map[state.SiteName]time.Time{}
+	o.fills = map[state.SiteName]*wire.StoreFill{}
 	o.obeyed = 0
 	o.peers = map[string]time.Time{}
 	o.said = map[string]wire.Introduction{}
@@ -129,6 +131,9 @@ func (o *observed) worker(r wire.WorkerReport, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.workers[r.Site] = now
+	if r.Fill != nil {
+		o.fills[r.Site] = r.Fill
+	}
 	o.obeyed = max(o.obeyed, r.Incarnation)
 	o.trash[r.Site] = heardTrash{r.Trash, now}
 	for _, p := range r.Passes {
@@ -191,6 +196,7 @@ type glance struct {
 	reports  map[state.ServerName]*wire.AgentReport
 	gateways map[state.SiteName]time.Time
 	workers  map[state.SiteName]time.Time
+	fills    map[state.SiteName]*wire.StoreFill
 	obeyed   uint64
 	peers    map[string]time.Time
 	passes   map[string]wire.PassReport
@@ -212,6 +218,7 @@ func (o *observed) glance() glance {
 		reports:    maps.Clone(o.reports),
 		gateways:   maps.Clone(o.gateways),
 		workers:    maps.Clone(o.workers),
+		fills:      maps.Clone(o.fills),
 		obeyed:     o.obeyed,
 		peers:      maps.Clone(o.peers),
 		passes:     maps.Clone(o.passes),

@@ -104,6 +104,7 @@ type SiteStatus struct {
 	Witness     bool           `json:"witness,omitempty"`
 	GatewaySeen time.Time      `json:"gateway_seen,omitzero"` // since this leader leads
 	WorkerSeen  time.Time      `json:"worker_seen,omitzero"`
+	Store       *StoreFill     `json:"store,omitempty"`  // nil: nobody knows
 	Export      *SiteExport    `json:"export,omitempty"` // the newest export of the state in its store, as this leader knows it
 }
 

@@ -21,6 +21,7 @@ type ProtectionReport struct {
 	Tiers       []TierProtection    `json:"tiers"`
 	First       FirstBackups        `json:"first_backups"`
 	Pauses      []*state.Pause      `json:"pauses,omitempty"`
+	Stores      []SiteStore         `json:"stores,omitempty"` // of which it is known how full they are
 }
 
 // TierProtection sums up one tier.
@@ -112,7 +113,7 @@ func (o *Orchestrator) Protection(ctx context.Context, f ProtectionFilter) (*Pro
 }
 
 func protectionOf(n now, f ProtectionFilter) *ProtectionReport {
-	report := &ProtectionReport{At: n.at, Unprotected: []AccountProtection{}, Tiers: []TierProtection{}, Pauses: n.view.Pauses()}
+	report := &ProtectionReport{At: n.at, Unprotected: []AccountProtection{}, Tiers: []TierProtection{}, Pauses: n.view.Pauses(), Stores: storesOf(n)}
 	tiers := map[state.Tier]*TierProtection{}
 	var accounts []*state.Account
 	for _, a := range n.view.Accounts() {

@@ -35,7 +35,7 @@ func (o *Orchestrator) statusOf(n now) *StatusReport {
 	for _, s := range n.view.Sites() {
 		report.Sites = append(report.Sites, SiteStatus{
 			Site: s.Name, Witness: s.Witness, GatewaySeen: n.seen.gateways[s.Name], WorkerSeen: n.seen.workers[s.Name],
-			Export: o.exports.at(s)})
+			Store: n.fill(s.Name), Export: o.exports.at(s)})
 	}
 	full := n.placement("", func(*state.Server) bool { return true })
 	for _, s := range n.view.Servers() {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
-	"golang.org/x/time/rate"
 )
 
 // ErrNotFound is what Get and Stat answer for an object that is not there. A missing bucket is not that.
@@ -30,8 +29,8 @@ type StoreConfig struct {
 	AccessKey string
 	SecretKey string
 
-	// Bandwidth bounds what is read, in bytes a second. Stores may share one. Nil: no bound.
-	Bandwidth *rate.Limiter
+	// Bandwidth bounds what is read. Stores may share one. Nil: no bound.
+	Bandwidth *Bandwidth
 
 	Idle    time.Duration // a request on which nothing has moved for so long is given up; a minute when zero
 	Retries int           // how often one request is tried; 10 when zero
@@ -147,6 +146,17 @@ func (s *Store) List(ctx context.Context, prefix string) ([]Object, error) {
 		list = append(list, o)
 	}
 	return list, nil
+}
+
+// Used is how many bytes all objects have together. It lists them.
+func (s *Store) Used(ctx context.Context) (bytes int64, err error) {
+	for o, err := range s.objects(ctx, "", "") {
+		if err != nil {
+			return 0, err
+		}
+		bytes += o.Size
+	}
+	return bytes, nil
 }
 
 // objects are those whose key begins with prefix, as the store lists them: by name, on most. The last may be an error;

@@ -73,6 +73,9 @@ func printProtection(w io.Writer, r *orchestrator.ProtectionReport) {
 	for _, p := range r.Pauses {
 		fmt.Fprintln(w, clean(pauseLine(r.At, p)))
 	}
+	for _, s := range r.Stores {
+		fmt.Fprintln(w, clean(storeLine(r.At, s.Site, s.Fill)))
+	}
 	if f := r.First; f.Waiting > 0 {
 		fmt.Fprintln(w, firstLine(r.At, f))
 	}

@@ -385,7 +385,7 @@ func exampleBrain() *apitest.Brain {
 	b.Report = &orchestrator.StatusReport{
 		At: apitest.Start, Cluster: &state.Cluster{UUID: "cluster-a", Incarnation: 1}, Leader: "par2-c",
 		Coordinators: []orchestrator.CoordinatorStatus{{Name: "par1-c", Site: "par1", Role: "follower"}, {Name: "par2-c", Site: "par2", Role: "leader", LastContact: apitest.Start}},
-		Sites:        []orchestrator.SiteStatus{{Site: "par1", Export: &orchestrator.SiteExport{Error: "no gateway answers"}}, {Site: "par2", Export: &orchestrator.SiteExport{At: apitest.Start.Add(-20 * time.Minute)}, GatewaySeen: apitest.Start.Add(-2 * time.Second), WorkerSeen: apitest.Start.Add(-3 * time.Second)}, {Site: "par3", Witness: true}},
+		Sites:        []orchestrator.SiteStatus{{Site: "par1", Export: &orchestrator.SiteExport{Error: "no gateway answers"}}, {Site: "par2", Export: &orchestrator.SiteExport{At: apitest.Start.Add(-20 * time.Minute)}, Store: exampleFill(), GatewaySeen: apitest.Start.Add(-2 * time.Second), WorkerSeen: apitest.Start.Add(-3 * time.Second)}, {Site: "par3", Witness: true}},
 		Servers: []orchestrator.ServerReport{
 			{Server: "par1-s1", Site: "par1", Status: state.Down, LastContact: apitest.Start.Add(-40 * time.Second), Accounts: 2, Used: state.Resources{Memory: 512 << 20, Disk: 2 << 30}, Capacity: room},
 			{Server: "par2-s1", Site: "par2", Status: state.Up, LastContact: apitest.Start.Add(-time.Second), Capacity: room},
@@ -398,6 +398,12 @@ func exampleBrain() *apitest.Brain {
 	}
 	b.Protected = exampleProtection()
 	return b
+}
+
+// exampleFill is that of a store that fills.
+func exampleFill() *orchestrator.StoreFill {
+	perDay, fullIn := int64(102<<30), 150*24*time.Hour
+	return &orchestrator.StoreFill{At: apitest.Start.Add(-2 * time.Hour), Used: 5 << 40, Capacity: 20 << 40, PerDay: &perDay, FullIn: &fullIn}
 }
 
 // exampleProtection is that of four accounts, one of which is well.
@@ -417,7 +423,8 @@ func exampleProtection() apitest.Protected {
 			},
 			Tiers: []orchestrator.TierProtection{
 				{Tier: state.Gold, Accounts: 2, Protected: 1, Oldest: 95 * time.Minute}, {Tier: state.Bronze, Accounts: 2, Nothing: 1, Oldest: 20 * time.Minute}},
-			First: orchestrator.FirstBackups{Waiting: 30, LastHour: 12, Done: apitest.Start.Add(150 * time.Minute)},
+			Stores: []orchestrator.SiteStore{{Site: "par2", Fill: exampleFill()}},
+			First:  orchestrator.FirstBackups{Waiting: 30, LastHour: 12, Done: apitest.Start.Add(150 * time.Minute)},
 		},
 		Account: &orchestrator.AccountVerification{
 			At: apitest.Start, Protection: shop, CheckWithin: 7 * day, ReadWithin: 30 * day, ProveWithin: 30 * day,

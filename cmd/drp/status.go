@@ -68,6 +68,11 @@ func printStatus(w io.Writer, r *orchestrator.StatusReport, all bool) {
 		t.add(string(s.Site), ago(r.At, s.GatewaySeen), ago(r.At, s.WorkerSeen), exportAge(r.At, s.Export))
 	}
 	t.print(w)
+	for _, s := range r.Sites {
+		if s.Store != nil {
+			fmt.Fprintln(w, clean(storeLine(r.At, s.Site, s.Store)))
+		}
+	}
 
 	fmt.Fprintln(w)
 	t = newTable("SERVER", "SITE", "STATUS", "HEARD", "ACCOUNTS", "MEMORY", "DISK")
@@ -86,6 +91,15 @@ func printStatus(w io.Writer, r *orchestrator.StatusReport, all bool) {
 	for _, run := range r.Runs {
 		fmt.Fprintf(w, "\nrun %s of %s is %s; see drp run watch %s\n", clean(string(run.ID)), clean(run.Runbook), run.Status, clean(string(run.ID)))
 	}
+}
+
+// storeLine says how full a site's store is, and when it will be.
+func storeLine(now time.Time, site state.SiteName, s *orchestrator.StoreFill) string {
+	line := fmt.Sprintf("store of %s: %s of %s, %s", site, size(s.Used), size(s.Capacity), s)
+	if s.PerDay != nil && *s.PerDay > 0 {
+		line += fmt.Sprintf(" (%s a day)", size(*s.PerDay))
+	}
+	return line + "; looked at " + ago(now, s.At)
 }
 
 func printAccounts(w io.Writer, r *orchestrator.StatusReport, all bool) {

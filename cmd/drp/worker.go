@@ -65,6 +65,7 @@ func runWorker(ctx context.Context, path string) error {
 	smith.Store, smith.Tool = store, runner
 	w := &worker.Worker{
 		Site: c.Site, Store: store, Sources: sources, Leader: workerLeader{client, credentials, obedience}, Concurrency: c.Concurrency,
+		Bandwidth: c.Bandwidth.open(), Capacity: int64(c.Capacity),
 		Initialiser: worker.Restic{Runner: runner}, Keeper: keeper, Verifier: verifier, UpkeepAtOnce: int(c.Upkeep), Smith: smith,
 		Poll: 5 * time.Second, Logger: log,
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,8 @@ type workerConfig struct {
 	Store        storeConfig    `yaml:"store"`
 	Sources      []sourceConfig `yaml:"sources"`
 	Concurrency  int            `yaml:"concurrency"`
+	Bandwidth    bandwidthValue `yaml:"bandwidth"` // of what is read from other sites
+	Capacity     capacityValue  `yaml:"capacity"`  // of this site's store
 
 	// What protects this site's copies from everybody else, the leader included: it is read from this file alone.
 	Grace graceValue `yaml:"grace"`
@@ -68,6 +71,7 @@ type (
 	brakeValue    int // percent
 	upkeepValue   int
 	sizeValue     int64 // bytes
+	capacityValue int64 // bytes
 )
 
 const (
@@ -120,6 +124,16 @@ func (v *sizeValue) UnmarshalYAML(n ast.Node) error {
 	size, err := strictyaml.ParseSize(scalar(n))
 	*v = sizeValue(size)
 	return misplaced(n, "prove_up_to", err)
+}
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (v *capacityValue) UnmarshalYAML(n ast.Node) error {
+	size, err := strictyaml.ParseSize(scalar(n))
+	if err == nil && size == 0 {
+		err = errors.New("a store has some; leave it out where it is not known")
+	}
+	*v = capacityValue(size)
+	return misplaced(n, "capacity", err)
 }
 
 // scalar is a value's text, without quotes.

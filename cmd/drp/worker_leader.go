@@ -35,6 +35,9 @@ func (l workerLeader) Sync(ctx context.Context, r worker.Report) (worker.Desired
 
 func wireReport(r worker.Report) wire.WorkerReport {
 	report := wire.WorkerReport{Site: state.SiteName(r.Site), Revision: r.Revision, Wait: r.Wait}
+	if f := r.Fill; f != nil {
+		report.Fill = &wire.StoreFill{At: f.At, Used: f.Used, Capacity: f.Capacity, Then: f.Then, UsedThen: f.UsedThen}
+	}
 	for _, i := range r.Ready {
 		report.Ready = append(report.Ready, wire.Initialised{Account: state.AccountName(i.Account), Home: stateHome(i.Home)})
 	}
@@ -73,7 +76,7 @@ func workerDesired(d wire.WorkerDesired) worker.Desired {
 	}
 	for _, j := range d.Copy {
 		desired.Copy = append(desired.Copy, worker.CopyJob{
-			Account: string(j.Account), From: string(j.From), Home: workerHome(j.Home), Snapshots: convert[string](j.Snapshots),
+			Account: string(j.Account), From: string(j.From), Home: workerHome(j.Home), Snapshots: convert[string](j.Snapshots), Rank: j.Rank,
 			Store: worker.StoreAddress{Endpoint: j.Store.Endpoint, Bucket: j.Store.Bucket, Region: j.Store.Region}})
 	}
 	for _, j := range d.Maintain {

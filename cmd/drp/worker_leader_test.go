@@ -31,6 +31,10 @@ func full(v reflect.Value) {
 		v.Set(reflect.New(v.Type().Elem()))
 		full(v.Elem())
 	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Unix(7, 0)))
+			return
+		}
 		for i := range v.NumField() {
 			full(v.Field(i))
 		}
@@ -55,7 +59,19 @@ func empty(t *testing.T, path string, v reflect.Value, but ...string) {
 		for i := range v.Len() {
 			empty(t, path, v.Index(i), but...)
 		}
+	case reflect.Pointer:
+		if v.IsNil() {
+			t.Errorf("%s is lost on the way", path)
+			return
+		}
+		empty(t, path, v.Elem(), but...)
 	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			if v.IsZero() {
+				t.Errorf("%s is lost on the way", path)
+			}
+			return
+		}
 		for i := range v.NumField() {
 			empty(t, path+"."+v.Type().Field(i).Name, v.Field(i), but...)
 		}

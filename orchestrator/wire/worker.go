@@ -25,6 +25,8 @@ type WorkerReport struct {
 	Removed    []Removed    `json:"removed,omitempty"`
 	Keyed      []Keyed      `json:"keyed,omitempty"`
 	Trash      []Trash      `json:"trash,omitempty"` // longest first, not all where they are many
+	// Fill of the site's store, when the worker knows its capacity. Older leaders make nothing of it.
+	Fill *StoreFill `json:"fill,omitempty"`
 }
 
 // Trash is what was deleted of one account and is kept beyond the grace, because all of the copy was not read since.
@@ -33,6 +35,16 @@ type Trash struct {
 	Objects int64             `json:"objects"`
 	Bytes   int64             `json:"bytes"`
 	Over    time.Duration     `json:"over"` // since the grace ended, when this was sent
+}
+
+// StoreFill is how much of a site's store is used.
+type StoreFill struct {
+	At       time.Time `json:"at"`
+	Used     int64     `json:"used"`     // bytes
+	Capacity int64     `json:"capacity"` // bytes, by the worker's configuration
+	// The oldest that the worker remembers, of two weeks at most.
+	Then     time.Time `json:"then"`
+	UsedThen int64     `json:"used_then"`
 }
 
 // Initialised says that the repository of an account exists at its home.
@@ -85,6 +97,8 @@ type CopyJob struct {
 	Store     state.Store        `json:"store"` // of From; the read-only key is in the worker's own configuration
 	Home      state.Home         `json:"home"`
 	Snapshots []state.SnapshotID `json:"snapshots"` // not here yet, newest first
+	// Rank of the account's tier. Of one tier the jobs are in the order in which they should be done. Older leaders give none.
+	Rank int `json:"rank,omitempty"`
 }
 
 // MaintainJob: delete what is over from an account's repository at its home, prune, and look after it.

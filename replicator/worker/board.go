@@ -29,6 +29,8 @@ type board struct {
 	// sick are sources of which the last pass could not read. One pass at a time asks them, and leaves the room to others.
 	sick map[string]bool
 
+	shares shares
+
 	upkeep upkeep
 	keys   keyBoard
 	turns  *turns // of whoever works on an account, also inside of a job
@@ -134,12 +136,23 @@ func (j *copyJob) due() (time.Time, bool) {
 	if j.cancel != nil || len(j.want.Snapshots) == 0 {
 		return time.Time{}, false
 	}
-	for _, id := range j.want.Snapshots {
-		if !j.held[id] {
-			return j.next, true
-		}
+	if j.done() {
+		return j.nextRepeat, true
 	}
-	return j.nextRepeat, true
+	return j.next, true
+}
+
+// done reports whether everything that is wanted was found to be here: the leader forgot.
+func (j *copyJob) done() bool {
+	return !slices.ContainsFunc(j.want.Snapshots, func(id string) bool { return !j.held[id] })
+}
+
+// stale is 1 for a job that has failed, or was done before.
+func (j *copyJob) stale() int {
+	if j.failures > 0 || j.done() {
+		return 1
+	}
+	return 0
 }
 
 // next is the first moment after now at which a job becomes due.
@@ -171,33 +184,51 @@ func (b *board) dueInitial(now time.Time, limit int) (begin []*initialJob) {
 	return begin
 }
 
-// dueCopies returns the jobs to begin: one pass for each account, limit in all, and first those that have not failed.
-// They count as under way.
+// dueCopies returns the jobs to begin: one pass for each account, limit in all; each tier has its share, and of each those
+// come first that have not failed, and were not done before. They count as under way.
 func (b *board) dueCopies(now time.Time, limit int) (begin []*copyJob) {
 	asked := make(map[string]bool)
 	for _, from := range b.passing {
 		asked[from] = true
 	}
-	var due []*copyJob
+	waiting := make(map[int][]*copyJob) // by rank
 	for _, at := range b.order {
-		if t, ok := b.copies[at].due(); ok && !t.After(now) {
-			due = append(due, b.copies[at])
+		j := b.copies[at]
+		if t, ok := j.due(); ok && !t.After(now) {
+			waiting[j.want.Rank] = append(waiting[j.want.Rank], j)
 		}
 	}
-	slices.SortStableFunc(due, func(x, y *copyJob) int { return min(x.failures, 1) - min(y.failures, 1) })
-	for _, j := range due {
-		if len(b.passing) >= limit {
-			break
+	for rank, due := range waiting {
+		slices.SortStableFunc(due, func(x, y *copyJob) int { return x.stale() - y.stale() })
+		waiting[rank] = due
+	}
+	for len(b.passing) < limit {
+		rank := b.shares.next(waiting)
+		j := b.beginFirst(waiting[rank], asked)
+		if j == nil {
+			if delete(waiting, rank); len(waiting) == 0 {
+				break
+			}
+			continue
 		}
+		b.shares.begun(rank)
+		begin = append(begin, j)
+	}
+	return begin
+}
+
+// beginFirst counts the first job that may begin as under way; nil: none may.
+func (b *board) beginFirst(due []*copyJob, asked map[string]bool) *copyJob {
+	for _, j := range due {
 		_, busy := b.passing[j.want.Account]
 		if busy || b.sick[j.want.From] && asked[j.want.From] || !b.turns.begin(j.want.Account, copying) {
 			continue
 		}
 		b.passing[j.want.Account] = j.want.From
 		asked[j.want.From] = true
-		begin = append(begin, j)
+		return j
 	}
-	return begin
+	return nil
 }
 
 // initialEnded notes the end of a job. Abandoned: nobody wants it any more.

@@ -200,7 +200,7 @@ func (w *Worker) source(site string, at StoreAddress) (*replicator.Store, error)
 		open = replicator.Open
 	}
 	return open(replicator.StoreConfig{
-		Endpoint: at.Endpoint, Bucket: at.Bucket, Region: at.Region, AccessKey: key.Access, SecretKey: key.Secret,
+		Endpoint: at.Endpoint, Bucket: at.Bucket, Region: at.Region, AccessKey: key.Access, SecretKey: key.Secret, Bandwidth: w.Bandwidth,
 	})
 }
 

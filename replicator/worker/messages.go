@@ -28,6 +28,7 @@ type Report struct {
 	Verified   []Verified
 	Removed    []Removed
 	Keyed      []Keyed // told once, too
+	Fill       *Fill   // nil: not known
 	// Trash waits until all data of a copy was read; longest first, and of so many the longest only. What a leader that does
 	// not read it has no need of is not there.
 	Trash []Trash
@@ -97,6 +98,7 @@ type CopyJob struct {
 	Store     StoreAddress // of From; the key is in the worker's own configuration
 	Home      Home
 	Snapshots []string // not here yet, newest first
+	Rank      int      // of the account's tier; the lowest number recovers first
 }
 
 // StoreAddress is where another site's store is.

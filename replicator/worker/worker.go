@@ -39,9 +39,12 @@ type Worker struct {
 	Sources     map[string]Key    // of the other sites' stores; they should be able to read only
 	Initialiser Initialiser
 	Leader      Leader
-	Concurrency int           // passes at once; 4 when zero
-	Poll        time.Duration // how long the leader may think; 30 s when zero
+	Concurrency int                   // passes at once; 4 when zero
+	Bandwidth   *replicator.Bandwidth // of what is read from the other sites together; nil: no bound
+	Poll        time.Duration         // how long the leader may think; 30 s when zero
 	Logger      *slog.Logger
+	// Capacity of this site's store, in bytes. Zero: how full it is is not looked at.
+	Capacity int64
 	// Keeper deletes what is over, and Verifier verifies copies, of this site's store. Without them nothing is deleted or
 	// verified here. UpkeepAtOnce bounds how many jobs of each are done at once; 2 when zero.
 	Keeper       *maintenance.Keeper
@@ -60,6 +63,7 @@ type Worker struct {
 	verify   func(ctx context.Context, job VerifyJob) error
 	remove   func(ctx context.Context, job RemoveJob) (maintenance.Result, error)
 	key      func(ctx context.Context, job KeyJob) (keyfiles.Made, error)
+	used     func(ctx context.Context) (int64, error)
 }
 
 // Key is who we are at a store.
@@ -95,6 +99,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if r.key = w.key; r.key == nil {
 		r.key = w.keyHere
 	}
+	if r.used = w.used; r.used == nil {
+		r.used = func(ctx context.Context) (int64, error) { return w.Store.Used(ctx) }
+	}
 	if w.Verifier != nil {
 		if err := w.Verifier.ClearScratch(); err != nil {
 			r.log.Error("what an earlier worker has left is still there", "error", err)
@@ -117,6 +124,8 @@ type run struct {
 	key      func(ctx context.Context, job KeyJob) (keyfiles.Made, error)
 	sweeping bool
 	sweepAt  time.Time // not before
+	used     func(ctx context.Context) (int64, error)
+	gauge    gauge
 
 	jobs    sync.WaitGroup
 	ended   chan func()
@@ -188,6 +197,9 @@ func (r *run) wake(now time.Time) (time.Time, bool) {
 	if r.Keeper != nil && !r.sweeping && (!ok || r.sweepAt.Before(at)) {
 		at, ok = r.sweepAt, true
 	}
+	if r.Capacity > 0 && !r.gauge.looking && (!ok || r.gauge.next.Before(at)) {
+		at, ok = r.gauge.next, true
+	}
 	return at, ok
 }
 
@@ -204,7 +216,7 @@ func (r *run) ask(ctx context.Context, now time.Time) {
 	if now.Before(r.pollAgain) {
 		return
 	}
-	report.Site = r.Site
+	report.Site, report.Fill = r.Site, r.gauge.fill(r.Capacity)
 	if !urgent {
 		report.Wait = cmp.Or(r.Poll, 30*time.Second)
 	}
@@ -274,6 +286,7 @@ func (r *run) start(ctx context.Context, now time.Time) {
 	}
 	r.startUpkeep(ctx, now)
 	r.startKeys(ctx, now)
+	r.startFill(ctx, now)
 }
 
 // startUpkeep begins what is due of maintenance and verification.

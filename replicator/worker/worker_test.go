@@ -33,6 +33,7 @@ type leader struct {
 	verified   []Verified
 	removed    []Removed
 	keyed      []Keyed
+	fill       *Fill // as it was last told
 }
 
 func newLeader() *leader {
@@ -42,6 +43,7 @@ func newLeader() *leader {
 func (l *leader) Sync(ctx context.Context, r Report) (Desired, error) {
 	l.mu.Lock()
 	l.syncs++
+	l.fill = r.Fill
 	if l.down != nil {
 		defer l.mu.Unlock()
 		return Desired{}, l.down
