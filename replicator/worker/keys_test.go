@@ -86,7 +86,7 @@ func TestWorker_KeyToldWhenUnwanted(t *testing.T) {
 		time.Sleep(time.Minute)
 		close(finish)
 		time.Sleep(time.Minute)
-		if got := s.leader.keyed; len(got) != 1 || got[0].Key != "k1" || got[0].Error != "" {
+		if got := s.leader.keysTold(); len(got) != 1 || got[0].Key != "k1" || got[0].Error != "" {
 			t.Errorf("told %+v", got)
 		}
 		cancel()
