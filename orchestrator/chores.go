@@ -158,6 +158,7 @@ func giveChores(v *state.View, site state.SiteName, all []chore, open opener, d 
 // at every snapshot of the platform must not hold up a failover.
 func (t *term) keepUp(ctx context.Context, since time.Time) {
 	defer t.chores.reset()
+	defer t.missing.reset()
 	var surveyed time.Time
 	var forget []state.AccountName
 	for {

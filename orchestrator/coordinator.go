@@ -22,6 +22,7 @@ type Orchestrator struct {
 	asked    sync.Map // probeKey → true while a probe is under way
 	secrets  secrets
 	chores   chores
+	missing  missing
 
 	mu    sync.Mutex
 	since time.Time // when this coordinator began to lead; zero: it does not
@@ -128,7 +129,7 @@ func (o *Orchestrator) WorkerSync(ctx context.Context, r wire.WorkerReport) (wir
 	return poll(ctx, o, r.Wait, r.Revision, func(v *state.View) (wire.WorkerDesired, uint64, error) {
 		n := o.now(since)
 		n.view = v
-		d := workerDesired(v, r.Site, o.chores.of(n, r.Site), o.opener())
+		d := workerDesired(v, r.Site, o.chores.of(n, r.Site), o.opener(), &o.missing)
 		d.Keys = o.chores.keyJobs(n, r.Site, o.opener())
 		if d.Revoked = Revocations(v, o.config.Clock()); len(d.Revoked)+len(d.Keys) > 0 {
 			d.Revision = revision(d)

@@ -300,7 +300,7 @@ func dailyLimit(a *state.Account) int64 {
 }
 
 // workerDesired is what a site lacks: repositories to create, snapshots that other sites hold, and chores.
-func workerDesired(v *state.View, site state.SiteName, all []chore, open opener) wire.WorkerDesired {
+func workerDesired(v *state.View, site state.SiteName, all []chore, open opener, known *missing) wire.WorkerDesired {
 	d := wire.WorkerDesired{}
 	if d.Incarnation, d.Recovering = speaking(v); d.Recovering {
 		d.Revision = revision(d)
@@ -318,9 +318,10 @@ func workerDesired(v *state.View, site state.SiteName, all []chore, open opener)
 				d.Initial = append(d.Initial, wire.InitialJob{Account: repo.Row(), Home: repo.Home, Password: password})
 			}
 		}
-		d.NewSite = d.NewSite && !expected(v, repo, site)
+		lacks := known.of(v, repo, site)
+		d.NewSite = d.NewSite && !lacks.expected && (repo.Home.Site != site || repo.InitialisedAt.IsZero())
 		if holds(v, account, repo, site) {
-			for _, j := range copyJobs(v, repo, site) {
+			for _, j := range lacks.copies(v, repo, site) {
 				j.Rank = account.Tier.Rank()
 				behind = append(behind, lagOf(v, repo, site, j))
 			}
@@ -332,17 +333,6 @@ func workerDesired(v *state.View, site state.SiteName, all []chore, open opener)
 	return d
 }
 
-// expected reports whether anything of a repository should be in a site's store already.
-func expected(v *state.View, repo *state.Repository, site state.SiteName) bool {
-	if repo.Home.Site == site && !repo.InitialisedAt.IsZero() {
-		return true
-	}
-	return slices.ContainsFunc(v.SnapshotsIn(repo), func(s *state.Snapshot) bool {
-		_, there := s.At(site)
-		return there
-	})
-}
-
 // holds reports whether a site has to hold a copy: the home does, and every replica of the policy.
 func holds(v *state.View, account *state.Account, repo *state.Repository, site state.SiteName) bool {
 	if repo.Home.Site == site {
@@ -350,31 +340,6 @@ func holds(v *state.View, account *state.Account, repo *state.Repository, site s
 	}
 	policy := v.Policy(account.Policy)
 	return policy != nil && slices.Contains(policy.Replicas, site)
-}
-
-// copyJobs says from where to pull what is missing here: from the home what the home has, from another site what only
-// that one has (a site that came back holds snapshots which its successor never saw).
-func copyJobs(v *state.View, repo *state.Repository, site state.SiteName) []wire.CopyJob {
-	missing := map[state.SiteName][]state.SnapshotID{}
-	for _, s := range v.SnapshotsIn(repo) { // newest first
-		if _, here := s.At(site); here || !s.ForgetAt.IsZero() {
-			continue
-		}
-		if _, home := s.At(repo.Home.Site); home {
-			missing[repo.Home.Site] = append(missing[repo.Home.Site], s.ID)
-		} else if len(s.Sites) > 0 {
-			missing[s.Sites[0].Site] = append(missing[s.Sites[0].Site], s.ID)
-		}
-	}
-	var jobs []wire.CopyJob
-	for _, source := range v.Sites() {
-		ids := missing[source.Name]
-		if len(ids) == 0 || source.Store == nil || source.Name == site {
-			continue
-		}
-		jobs = append(jobs, wire.CopyJob{Account: repo.Row(), From: source.Name, Store: *source.Store, Home: repo.Home, Snapshots: ids})
-	}
-	return jobs
 }
 
 // lag is what a site lacks of a repository.

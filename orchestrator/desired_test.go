@@ -97,18 +97,18 @@ func TestWorkerDesired(t *testing.T) {
 	p.account("a", state.Gold, gib/4)
 	p.settle()
 	p.settle()
-	d := workerDesired(p.view(), "par1", nil, opened)
+	d := workerDesired(p.view(), "par1", nil, opened, nil)
 	if len(d.Initial) != 1 || d.Initial[0].Password != "secret" {
 		t.Fatalf("got %+v; want a repository to be created", d)
 	}
 	p.start("a")
 	id := p.backup("a")
-	d = workerDesired(p.view(), "par2", nil, opened)
+	d = workerDesired(p.view(), "par2", nil, opened, nil)
 	if len(d.Copy) != 1 || d.Copy[0].From != "par1" || d.Copy[0].Snapshots[0] != id {
 		t.Fatalf("got %+v; want par2 to pull the snapshot from par1", d)
 	}
 	p.apply(state.ReplicationRecord, state.ReplicationRecordData{Account: "a", From: "par1", To: "par2", Snapshots: []state.SnapshotID{id}})
-	if d = workerDesired(p.view(), "par2", nil, opened); len(d.Copy) != 0 {
+	if d = workerDesired(p.view(), "par2", nil, opened, nil); len(d.Copy) != 0 {
 		t.Errorf("got %+v; want nothing left to do", d)
 	}
 }
@@ -128,7 +128,7 @@ func TestWorkerDesired_pullsFromASiteThatCameBack(t *testing.T) {
 	p.settle()
 	p.failover(siteLoss, Scope{Site: "par1"})
 	p.settle()
-	d := workerDesired(p.view(), "par2", nil, opened)
+	d := workerDesired(p.view(), "par2", nil, opened, nil)
 	if len(d.Copy) != 1 || d.Copy[0].From != "par1" || d.Copy[0].Snapshots[0] != only {
 		t.Errorf("got %+v; want the snapshot that par1 alone holds", d)
 	}
@@ -155,7 +155,7 @@ func TestWorkerDesired_mostExposedFirst(t *testing.T) {
 		backup(name)
 	}
 	order := func() (names []state.AccountName, ranks []int) {
-		for _, j := range workerDesired(p.view(), "par2", nil, opened).Copy {
+		for _, j := range workerDesired(p.view(), "par2", nil, opened, nil).Copy {
 			names, ranks = append(names, j.Account), append(ranks, j.Rank)
 		}
 		return names, ranks

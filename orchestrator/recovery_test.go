@@ -83,7 +83,7 @@ func TestHeld_nothingIsDecided(t *testing.T) {
 			t.Errorf("grant %+v: nobody may write", g)
 		}
 	}
-	if d := workerDesired(c.view(), "par2", nil, opened); d.NewSite || len(d.Initial)+len(d.Copy) != 0 {
+	if d := workerDesired(c.view(), "par2", nil, opened, nil); d.NewSite || len(d.Initial)+len(d.Copy) != 0 {
 		t.Errorf("got %+v, want nothing for workers to do", d)
 	}
 }

@@ -104,7 +104,7 @@ func TestRenewed_WhatGoesWhere(t *testing.T) {
 	if len(jobs) != 1 || jobs[0].Account != "a~2" || !slices.Equal(jobs[0].Snapshots, []state.SnapshotID{fresh}) {
 		t.Errorf("got copies %+v, want that of a~2", jobs)
 	}
-	if got := workerDesired(p.view(), "par2", nil, named); len(got.Copy) != 1 || got.NewSite {
+	if got := workerDesired(p.view(), "par2", nil, named, nil); len(got.Copy) != 1 || got.NewSite {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -118,14 +118,14 @@ func TestRenewed_Protection(t *testing.T) {
 	repo := p.view().Repository("a")
 	p.apply(state.RepositoryRenew, state.RepositoryRenewData{Account: "a", SealedPassword: []byte("other")})
 	jobs := copyJobs(p.view(), repo, "par2")
-	if d := workerDesired(p.view(), "par2", nil, named); len(d.Copy) != 1 || d.Copy[0].Account != "a" || len(jobs) != 1 {
+	if d := workerDesired(p.view(), "par2", nil, named, nil); len(d.Copy) != 1 || d.Copy[0].Account != "a" || len(jobs) != 1 {
 		t.Fatalf("got %+v, want what is left of the retired repository to be copied", d.Copy)
 	}
 	p.apply(state.ReplicationRecord, state.ReplicationRecordData{Account: "a", From: "par1", To: "par2", Snapshots: []state.SnapshotID{old}})
 	if why := p.why("a"); why != "" {
 		t.Errorf("while the new repository is being made: %s", why)
 	}
-	d := workerDesired(p.view(), "par1", nil, named)
+	d := workerDesired(p.view(), "par1", nil, named, nil)
 	if len(d.Initial) != 1 || d.Initial[0].Account != "a~2" || d.Initial[0].Password != "of a~2" {
 		t.Fatalf("got %+v, want the new one to be made, and no other", d.Initial)
 	}

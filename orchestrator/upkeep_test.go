@@ -65,7 +65,7 @@ func (p *platform) mark() (n int) {
 func (p *platform) chores(memory *chores, site state.SiteName) wire.WorkerDesired {
 	p.t.Helper()
 	memory.take(surveyOf(p.now()))
-	return workerDesired(p.view(), site, memory.of(p.now(), site), opened)
+	return workerDesired(p.view(), site, memory.of(p.now(), site), opened, nil)
 }
 
 func kinds(d wire.WorkerDesired) (all []state.VerificationKind) {
@@ -570,7 +570,7 @@ func TestKeepUp(t *testing.T) {
 			t.Errorf("%d accounts after some looks, want all", got)
 		}
 		n := o.now(p.since)
-		if d := workerDesired(n.view, "par1", o.chores.of(n, "par1"), opened); len(d.Maintain) != choresAtOnce {
+		if d := workerDesired(n.view, "par1", o.chores.of(n, "par1"), opened, nil); len(d.Maintain) != choresAtOnce {
 			t.Errorf("%d repositories to maintain, want %d", len(d.Maintain), choresAtOnce)
 		}
 		cancel()

@@ -64,6 +64,15 @@ func (v *View) Snapshots(a AccountName) []*Snapshot {
 	return snapshotsOf(v.txn, a)
 }
 
+// SnapshotsVersion is something that is equal for as long as an account's snapshots are the same ones, so that whoever has
+// worked something out of them needs not unpack them again. Nil: it cannot be told.
+func (v *View) SnapshotsVersion(a AccountName) any {
+	if c := catalogueTable.get(v.txn, string(a)); c != nil {
+		return c // rows never change in place
+	}
+	return nil
+}
+
 // Replication of a first repository bears its account's name, of a later one its own: see Repository.Row.
 func (v *View) Replication(a AccountName, to SiteName) *Replication {
 	return replicationTable.get(v.txn, compound(string(a), string(to)))

@@ -416,14 +416,15 @@ func TestFollow_BrokenOff(t *testing.T) {
 			return err
 		}
 		var done atomic.Int64
+		var room atomic.Bool
 		replica.double.Fault = func(c storetest.Call) *storetest.Fault {
-			if c.Operation != storetest.Put || done.Add(1) <= int64(writes) {
+			if c.Operation != storetest.Put || room.Load() || done.Add(1) <= int64(writes) {
 				return nil
 			}
 			return &storetest.Fault{Status: http.StatusInsufficientStorage, Code: "InsufficientStorage"}
 		}
 		broken = follow() != nil
-		replica.double.Fault = nil
+		room.Store(true) // and no other Fault: requests that were broken off may still be served
 		if err := follow(); err != nil {
 			t.Errorf("broken off after %d writes, then: %v", writes, err)
 		}
