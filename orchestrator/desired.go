@@ -306,7 +306,7 @@ func workerDesired(v *state.View, site state.SiteName, all []chore, open opener,
 		d.Revision = revision(d)
 		return d
 	}
-	d.NewSite = true
+	d.NewSite, d.Fill = true, true
 	var behind []lag
 	for _, repo := range v.AllRepositories() {
 		account := v.Account(repo.Account)

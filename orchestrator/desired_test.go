@@ -164,7 +164,7 @@ func TestWorkerDesired_mostExposedFirst(t *testing.T) {
 	if want := []state.AccountName{"b", "c", "e", "d", "a"}; !slices.Equal(names, want) || !slices.Equal(ranks, []int{0, 0, 0, 1, 2}) {
 		t.Errorf("got %v with ranks %v, want %v", names, ranks, want)
 	}
-	before := workerDesired(p.view(), "par2", nil, opened).Revision
+	before := workerDesired(p.view(), "par2", nil, opened, nil).Revision
 	p.pass(10*time.Second, "par1-s1")
 	if workerDesired(p.view(), "par2", nil, opened).Revision != before {
 		t.Error("time alone makes another answer")

@@ -70,7 +70,7 @@ func wireReport(r worker.Report) wire.WorkerReport {
 }
 
 func workerDesired(d wire.WorkerDesired) worker.Desired {
-	desired := worker.Desired{Revision: d.Revision, New: d.NewSite}
+	desired := worker.Desired{Revision: d.Revision, New: d.NewSite, Fill: d.Fill}
 	for _, j := range d.Initial {
 		desired.Initial = append(desired.Initial, worker.InitialJob{Account: string(j.Account), Home: workerHome(j.Home), Password: j.Password})
 	}

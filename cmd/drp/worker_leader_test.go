@@ -91,7 +91,7 @@ func TestWorkerLeader_losesNothing(t *testing.T) {
 	}
 
 	d := wire.WorkerDesired{
-		Revision: 1, NewSite: true, Revoked: identity.Revocations{},
+		Revision: 1, NewSite: true, Fill: true, Revoked: identity.Revocations{},
 		Initial: []wire.InitialJob{{}}, Copy: []wire.CopyJob{{}}, Maintain: []wire.MaintainJob{{}}, Verify: []wire.VerifyJob{{}},
 		Remove: []wire.RemoveJob{{}}, Keys: []wire.KeyJob{{}},
 	}

@@ -25,7 +25,8 @@ type WorkerReport struct {
 	Removed    []Removed    `json:"removed,omitempty"`
 	Keyed      []Keyed      `json:"keyed,omitempty"`
 	Trash      []Trash      `json:"trash,omitempty"` // longest first, not all where they are many
-	// Fill of the site's store, when the worker knows its capacity. Older leaders make nothing of it.
+	// Fill of the site's store, when the worker knows its capacity. Only to a leader that asks for it: older ones refuse a
+	// report with a field that they do not know.
 	Fill *StoreFill `json:"fill,omitempty"`
 }
 
@@ -73,6 +74,7 @@ type WorkerDesired struct {
 	// NewSite: nothing is known to be in this site's store yet, so a bucket that is missing may be made. Otherwise a
 	// missing one means that the store has lost its disk.
 	NewSite bool         `json:"new_site,omitempty"`
+	Fill    bool         `json:"fill,omitempty"` // tell how full the store is
 	Initial []InitialJob `json:"initial,omitempty"`
 	Copy    []CopyJob    `json:"copy,omitempty"`
 	// The most urgent few. Each stays until the leader has recorded its end.

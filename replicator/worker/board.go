@@ -19,6 +19,7 @@ const mostSnapshots = 400
 type board struct {
 	revision uint64
 	fresh    bool                   // nothing is known to be in the store
+	tellFill bool                   // the leader asks how full the store is
 	initial  map[string]*initialJob // by account
 	copies   map[route]*copyJob
 	order    []route // of copies, as the leader gave them
@@ -70,7 +71,7 @@ func newBoard() *board {
 
 // want takes over what is to be done from now on. What is under way and no longer wanted is broken off.
 func (b *board) want(d Desired) {
-	b.revision, b.fresh = d.Revision, d.New
+	b.revision, b.fresh, b.tellFill = d.Revision, d.New, d.Fill
 	b.upkeep.want(d)
 	b.keys.want(d.Keys)
 	named := make(map[string]bool)

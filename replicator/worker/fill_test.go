@@ -30,6 +30,10 @@ func TestWorker_Fill(t *testing.T) {
 			defer s.leader.mu.Unlock()
 			return s.leader.fill
 		}
+		if f := told(); f != nil {
+			t.Errorf("told %+v, and nobody has asked", f)
+		}
+		s.leader.want(Desired{Fill: true})
 		first := told()
 		if first == nil || first.Used != 100 || first.Capacity != 1000 || !first.Then.Equal(first.At) {
 			t.Fatalf("told %+v", first)

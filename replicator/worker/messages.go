@@ -28,7 +28,7 @@ type Report struct {
 	Verified   []Verified
 	Removed    []Removed
 	Keyed      []Keyed // told once, too
-	Fill       *Fill   // nil: not known
+	Fill       *Fill   // nil: not known, or the leader did not ask for it
 	// Trash waits until all data of a copy was read; longest first, and of so many the longest only. What a leader that does
 	// not read it has no need of is not there.
 	Trash []Trash
@@ -70,6 +70,7 @@ type Desired struct {
 	// New: nothing is known to be in this site's store yet, so its bucket may be made. Otherwise a bucket that is missing
 	// was lost, most likely with the disk under the store, and an empty one in its place would hide that.
 	New     bool
+	Fill    bool // tell how full the store is
 	Initial []InitialJob
 	Copy    []CopyJob
 	// Maintain and Verify hold the most urgent few. A job stays here until the leader has recorded its end.

@@ -216,7 +216,10 @@ func (r *run) ask(ctx context.Context, now time.Time) {
 	if now.Before(r.pollAgain) {
 		return
 	}
-	report.Site, report.Fill = r.Site, r.gauge.fill(r.Capacity)
+	report.Site = r.Site
+	if r.board.tellFill {
+		report.Fill = r.gauge.fill(r.Capacity)
+	}
 	if !urgent {
 		report.Wait = cmp.Or(r.Poll, 30*time.Second)
 	}
