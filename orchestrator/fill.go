@@ -28,7 +28,7 @@ type StoreFill struct {
 }
 
 // forecast is nil when nothing is known.
-func forecast(f *wire.StoreFill) *StoreFill {
+func forecast(f *wire.Fill) *StoreFill {
 	if f == nil || f.Capacity <= 0 {
 		return nil
 	}

@@ -28,15 +28,15 @@ func TestForecast(t *testing.T) {
 		"more than full":      {1100, 1100, 0, "full", true},
 		"hardly grows":        {400, 399, 14 * day, "40% full, full in 8400 days", false},
 	} {
-		got := forecast(&wire.StoreFill{At: at, Used: c.used, Capacity: 1000, Then: at.Add(-c.span), UsedThen: c.then})
+		got := forecast(&wire.Fill{At: at, Used: c.used, Capacity: 1000, Then: at.Add(-c.span), UsedThen: c.then})
 		if got.String() != c.want || got.pressing() != c.pressing {
 			t.Errorf("%s: got %q, pressing %t; want %q, %t", name, got, got.pressing(), c.want, c.pressing)
 		}
 	}
-	if forecast(nil) != nil || forecast(&wire.StoreFill{At: at, Used: 5}) != nil {
+	if forecast(nil) != nil || forecast(&wire.Fill{At: at, Used: 5}) != nil {
 		t.Error("a forecast of nothing")
 	}
-	if f := forecast(&wire.StoreFill{At: at, Used: 2, Capacity: 1 << 50, Then: at.Add(-10 * day), UsedThen: 1}); *f.FullIn <= 0 {
+	if f := forecast(&wire.Fill{At: at, Used: 2, Capacity: 1 << 50, Then: at.Add(-10 * day), UsedThen: 1}); *f.FullIn <= 0 {
 		t.Errorf("full in %s", *f.FullIn)
 	}
 }
@@ -44,8 +44,8 @@ func TestForecast(t *testing.T) {
 // TestFill: what a worker tells is in the status, in the protection's report, and an alarm where it presses.
 func TestFill(t *testing.T) {
 	p := newPlatform(t)
-	p.seen.worker(wire.WorkerReport{Site: "par1", Fill: &wire.StoreFill{At: p.at, Used: 500, Capacity: 1000, Then: p.at.Add(-10 * day), UsedThen: 200}}, p.at)
-	p.seen.worker(wire.WorkerReport{Site: "par2", Fill: &wire.StoreFill{At: p.at, Used: 100, Capacity: 1000, Then: p.at, UsedThen: 100}}, p.at)
+	p.seen.worker(wire.WorkerReport{Site: "par1", Fill: &wire.Fill{At: p.at, Used: 500, Capacity: 1000, Then: p.at.Add(-10 * day), UsedThen: 200}}, p.at)
+	p.seen.worker(wire.WorkerReport{Site: "par2", Fill: &wire.Fill{At: p.at, Used: 100, Capacity: 1000, Then: p.at, UsedThen: 100}}, p.at)
 	n := p.now()
 	alarms := fillAlarms(n)
 	if len(alarms) != 1 || alarms[0].Kind != alarmStore || !strings.Contains(alarms[0].Message, "site par1 is 50% full, full in 16 days") {

@@ -25,11 +25,11 @@ type observed struct {
 	reports  map[state.ServerName]*wire.AgentReport // replaced whole, never changed
 	gateways map[state.SiteName]time.Time
 	workers  map[state.SiteName]time.Time
-	fills    map[state.SiteName]*wire.StoreFill // of sites whose worker told; replaced whole
-	obeyed   uint64                             // the highest incarnation that a gateway or worker obeys
-	peers    map[string]time.Time               // the other coordinators, by name
-	said     map[string]wire.Introduction       // what they said of themselves
-	passes   map[string]wire.PassReport         // by the worker's id
+	fills    map[state.SiteName]*wire.Fill // of sites whose worker told; replaced whole
+	obeyed   uint64                        // the highest incarnation that a gateway or worker obeys
+	peers    map[string]time.Time          // the other coordinators, by name
+	said     map[string]wire.Introduction  // what they said of themselves
+	passes   map[string]wire.PassReport    // by the worker's id
 	ready    map[wire.Initialised]bool
 	// By what the workers call them.
 	maintained map[reportKey]wire.Maintained
@@ -84,7 +84,7 @@ func (o *observed) reset() {
 	o.reports = map[state.ServerName]*wire.AgentReport{}
 	o.gateways = map[state.SiteName]time.Time{}
 	o.workers = map[state.SiteName]time.Time{}
-	o.fills = map[state.SiteName]*wire.StoreFill{}
+	o.fills = map[state.SiteName]*wire.Fill{}
 	o.obeyed = 0
 	o.peers = map[string]time.Time{}
 	o.said = map[string]wire.Introduction{}
@@ -196,7 +196,7 @@ type glance struct {
 	reports  map[state.ServerName]*wire.AgentReport
 	gateways map[state.SiteName]time.Time
 	workers  map[state.SiteName]time.Time
-	fills    map[state.SiteName]*wire.StoreFill
+	fills    map[state.SiteName]*wire.Fill
 	obeyed   uint64
 	peers    map[string]time.Time
 	passes   map[string]wire.PassReport

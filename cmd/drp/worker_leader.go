@@ -36,7 +36,7 @@ func (l workerLeader) Sync(ctx context.Context, r worker.Report) (worker.Desired
 func wireReport(r worker.Report) wire.WorkerReport {
 	report := wire.WorkerReport{Site: state.SiteName(r.Site), Revision: r.Revision, Wait: r.Wait}
 	if f := r.Fill; f != nil {
-		report.Fill = &wire.StoreFill{At: f.At, Used: f.Used, Capacity: f.Capacity, Then: f.Then, UsedThen: f.UsedThen}
+		report.Fill = &wire.Fill{At: f.At, Used: f.Used, Capacity: f.Capacity, Then: f.Then, UsedThen: f.UsedThen}
 	}
 	for _, i := range r.Ready {
 		report.Ready = append(report.Ready, wire.Initialised{Account: state.AccountName(i.Account), Home: stateHome(i.Home)})

@@ -27,7 +27,7 @@ type WorkerReport struct {
 	Trash      []Trash      `json:"trash,omitempty"` // longest first, not all where they are many
 	// Fill of the site's store, when the worker knows its capacity. Only to a leader that asks for it: older ones refuse a
 	// report with a field that they do not know.
-	Fill *StoreFill `json:"fill,omitempty"`
+	Fill *Fill `json:"fill,omitempty"`
 }
 
 // Trash is what was deleted of one account and is kept beyond the grace, because all of the copy was not read since.
@@ -38,8 +38,8 @@ type Trash struct {
 	Over    time.Duration     `json:"over"` // since the grace ended, when this was sent
 }
 
-// StoreFill is how much of a site's store is used.
-type StoreFill struct {
+// Fill is how much of a site's store is used.
+type Fill struct {
 	At       time.Time `json:"at"`
 	Used     int64     `json:"used"`     // bytes
 	Capacity int64     `json:"capacity"` // bytes, by the worker's configuration
