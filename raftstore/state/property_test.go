@@ -306,6 +306,32 @@ func TestProperty_FencedBeforeNext(t *testing.T) {
 	}
 }
 
+// removals try to remove a repository in which nothing was ever stored, and all others that are retired.
+func removals(v *View) []Command {
+	last := RepositoryRenewData{Account: "guestbook", SealedPassword: []byte("last")}
+	if r := v.Repository("guestbook"); r != nil {
+		last.Number = r.Number
+	}
+	again := RepositoryRenewData{Account: "guestbook", Number: max(last.Number, 1) + 1, SealedPassword: []byte("and again")}
+	var all []Command
+	add := func(name Name, payload any) {
+		all = append(all, NewCommand(name, "end"+strconv.Itoa(len(all)), epoch.Add(time.Hour), "operator/ada", payload))
+	}
+	add(RepositoryRenew, last)
+	add(RepositoryRenew, again)
+	numbers := []int{last.Number, again.Number}
+	for _, r := range v.RetiredOf("guestbook") {
+		numbers = append(numbers, r.Repository.Number)
+	}
+	for _, number := range numbers {
+		add(RepositoryRemove, RepositoryRemoveData{Account: "guestbook", Number: number})
+		for _, site := range []SiteName{"par1", "par2"} {
+			add(RepositoryRemoved, RepositoryRemovedData{Account: "guestbook", Number: number, Site: site})
+		}
+	}
+	return all
+}
+
 // applyTo gives the answer in a form that compares.
 func applyTo(t *rapid.T, s *State, index uint64, c Command) string {
 	r, err := s.Apply(index, c)
@@ -337,10 +363,14 @@ func TestProperty_RetiredIsKept(t *testing.T) {
 		commands = append(commands, NewCommand(ClusterLevel, "level", epoch, "operator/ada", ClusterLevelData{Level: Level}),
 			NewCommand(RepositoryCreate, "repository", epoch, "operator/ada", RepositoryCreateData{Account: "guestbook", Site: "par1", SealedPassword: []byte("first")}),
 			NewCommand(Assign, "assign", epoch, "operator/ada", AssignData{Account: "guestbook", Server: "par1-s1"}))
-		for i := range 120 {
+		const drawn = 80
+		for i := 0; i < drawn || i < len(commands); i++ {
 			index := uint64(i + 1)
 			if i >= len(commands) {
 				commands = append(commands, anyCommand(t, s.View(), index))
+			}
+			if i == drawn-1 { // at the end whatever can be removed is, so that something always is
+				commands = append(commands, removals(s.View())...)
 			}
 			before := s.View()
 			applyTo(t, s, index, commands[i])
