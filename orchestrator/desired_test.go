@@ -166,7 +166,7 @@ func TestWorkerDesired_mostExposedFirst(t *testing.T) {
 	}
 	before := workerDesired(p.view(), "par2", nil, opened, nil).Revision
 	p.pass(10*time.Second, "par1-s1")
-	if workerDesired(p.view(), "par2", nil, opened).Revision != before {
+	if workerDesired(p.view(), "par2", nil, opened, nil).Revision != before {
 		t.Error("time alone makes another answer")
 	}
 }
