@@ -26,6 +26,7 @@ const returning = "mails"
 // lacks comes from the newest that has it.
 func (w *account) restoreMail(ctx context.Context, d wire.DesiredAccount, ids home.IDs, fresh *home.Fresh) error {
 	from := map[state.SnapshotID][]string{}
+	in := map[state.SnapshotID]wire.RepositoryAccess{}
 	for _, m := range d.Account.Mailboxes {
 		switch id, older := d.Parts[m.Part()]; {
 		case !older:
@@ -34,15 +35,19 @@ func (w *account) restoreMail(ctx context.Context, d wire.DesiredAccount, ids ho
 		default:
 			w.Log.Warn("a mailbox comes from an older snapshot", "account", w.name, "mailbox", m.Part(), "snapshot", id.Short())
 			from[id] = append(from[id], m.Part(), path.Join("files", home.Mail, m.Domain, m.Name))
+			in[id] = *d.Repository
+			if elsewhere, ok := d.Elsewhere[m.Part()]; ok { // one snapshot is in one repository
+				in[id] = elsewhere
+			}
 			if err := fresh.Directory(path.Join(home.Mail, m.Domain)); err != nil {
 				return fmt.Errorf("restore mailbox %s: %w", m.Part(), err)
 			}
 		}
 	}
-	from[*d.Restore] = []string{mails}
+	from[*d.Restore], in[*d.Restore] = []string{mails}, *d.Repository
 	order := append([]state.SnapshotID{*d.Restore}, slices.DeleteFunc(slices.Sorted(maps.Keys(from)), func(id state.SnapshotID) bool { return id == *d.Restore })...)
 	for _, id := range order {
-		result, err := w.mergeFrom(ctx, d, id, from[id], ids, fresh)
+		result, err := w.mergeFrom(ctx, in[id], id, from[id], ids, fresh)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -55,13 +60,13 @@ func (w *account) restoreMail(ctx context.Context, d wire.DesiredAccount, ids ho
 }
 
 // mergeFrom restores what a snapshot holds under these names, and merges it into the home's mail.
-func (w *account) mergeFrom(ctx context.Context, d wire.DesiredAccount, id state.SnapshotID, names []string, ids home.IDs, fresh *home.Fresh) (result mail.Result, err error) {
+func (w *account) mergeFrom(ctx context.Context, repo wire.RepositoryAccess, id state.SnapshotID, names []string, ids home.IDs, fresh *home.Fresh) (result mail.Result, err error) {
 	into, err := fresh.Inside(returning)
 	if err != nil {
 		return result, err
 	}
 	defer func() { err = errors.Join(err, fresh.RemoveInside(returning)) }()
-	if err := w.Backups.RestoreOthers(ctx, ids, *d.Repository, id, names, into); err != nil {
+	if err := w.Backups.RestoreOthers(ctx, ids, repo, id, names, into); err != nil {
 		return result, err
 	}
 	for _, root := range []string{mails, path.Join("files", home.Mail)} {

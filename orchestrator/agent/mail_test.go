@@ -36,9 +36,17 @@ func TestRestore_mail(t *testing.T) {
 			older: {"files/admin/mail/example.org/old/cur/2:2,": "two", "mails/example.org/info/cur/3:2,": "not asked for"}}
 		stop := w.agent()
 		defer func() { stop() }()
-		w.want(these(withMailboxes(2)))
+		d := withMailboxes(2)
+		d.Repository.Password = "present"
+		d.Elsewhere = map[string]wire.RepositoryAccess{"mails/example.org/old": {Password: "retired"}}
+		w.want(these(d))
 		if got := w.told("shop"); got != "1.2 running" {
 			t.Fatalf("it is %s: %s", got, w.last().Accounts[0].Message)
+		}
+		for events, want := w.happened(), []string{"others of newer by present", "others of older by retired"}; len(want) > 0; want = want[1:] {
+			if !slices.Contains(events, want[0]) {
+				t.Errorf("%q did not happen: %q", want[0], events)
+			}
 		}
 		for path, want := range map[string]string{"example.org/info/cur/1:2,S": "one", "example.org/info/sieve/a.sieve": "filter", "example.org/old/cur/2:2,": "two", "passwd": "of the domain"} {
 			if got := w.file("shop", filepath.Join("admin/mail", path)); got != want {
