@@ -171,9 +171,9 @@ func explain(repo restic.Repository, err error) error {
 	}
 	first, _, _ := strings.Cut(said.Tail, "\n")
 	if first == "" || first == said.Message {
-		return fmt.Errorf("repository %s: %w", repo, err)
+		return fmt.Errorf("%w (repository %s)", err, repo)
 	}
-	return fmt.Errorf("repository %s: %w (%s)", repo, err, first)
+	return fmt.Errorf("%w (%s; repository %s)", err, first, repo)
 }
 
 // literal makes a file name a pattern that matches it alone.
