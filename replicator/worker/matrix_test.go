@@ -474,6 +474,14 @@ func (c *cell) names(text string) {
 	}
 }
 
+// namesIn is names, unless somebody's lost patience is all that there is to tell.
+func (c *cell) namesIn(err error) {
+	c.t.Helper()
+	if err != context.Canceled { //nolint:errorlint // nothing but that
+		c.names(err.Error())
+	}
+}
+
 // attempt does something with a patience that ends when the outage has had its effect.
 func (c *cell) attempt(o *outage, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(c.t.Context())
@@ -505,7 +513,7 @@ func (c *cell) pruning(o *outage) {
 	err := c.attempt(o, func(ctx context.Context) error { return c.maintain(ctx, job) })
 	if err != nil {
 		c.t.Log(err)
-		c.names(err.Error())
+		c.namesIn(err)
 		if err := c.maintain(c.t.Context(), job); err != nil {
 			c.t.Errorf("once the store is well: %v", err)
 		}
@@ -569,7 +577,7 @@ func (c *cell) verify() {
 		if err := c.attempt(o, func(ctx context.Context) error { return w.verifyHere(ctx, job) }); err == nil {
 			c.t.Errorf("%s, and %s: a flipped bit was not found", job.Kind, o)
 		} else {
-			c.names(err.Error())
+			c.namesIn(err)
 		}
 		flip(c.t, pack)
 		if err := w.verifyHere(c.t.Context(), job); err != nil {
