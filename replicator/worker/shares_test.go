@@ -71,6 +71,16 @@ func TestShares_absent(t *testing.T) {
 	for range 100 {
 		turn(2)
 	}
+	for range 100 {
+		turn(0)
+	}
+	late := 0
+	for range 17 {
+		late += turn(0, 2) / 2
+	}
+	if late != 1 {
+		t.Errorf("who had nothing to do for long had %d of 17 turns, want 1", late)
+	}
 	high := 0
 	for range 20 {
 		if turn(0, 1) == 0 {
