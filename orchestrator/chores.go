@@ -137,7 +137,8 @@ func giveChores(v *state.View, site state.SiteName, all []chore, open opener, d 
 		}
 		if c.kind != "" {
 			d.Verify = append(d.Verify, wire.VerifyJob{
-				Account: repo.Row(), Kind: c.kind, Password: password, Snapshot: c.snapshot, Part: c.part, Parts: c.parts})
+				Account: repo.Row(), Kind: c.kind, Password: password, Snapshot: c.snapshot, Part: c.part, Parts: c.parts,
+				Copies: otherCopies(v, repo, site)})
 			continue
 		}
 		job := wire.MaintainJob{Account: repo.Row(), Home: repo.Home, Password: password}
@@ -152,6 +153,29 @@ func giveChores(v *state.View, site state.SiteName, all []chore, open opener, d 
 		}
 		d.Maintain = append(d.Maintain, job)
 	}
+}
+
+// otherCopies are at the sites but this one that hold a snapshot of a repository, its home's first.
+func otherCopies(v *state.View, repo *state.Repository, but state.SiteName) []wire.RepositoryCopy {
+	holding := map[state.SiteName]bool{}
+	for _, s := range v.SnapshotsIn(repo) {
+		for _, c := range s.Sites {
+			holding[c.Site] = true
+		}
+	}
+	var copies []wire.RepositoryCopy
+	for _, site := range v.Sites() {
+		if site.Name == but || site.Store == nil || !holding[site.Name] {
+			continue
+		}
+		c := wire.RepositoryCopy{Site: site.Name, Store: *site.Store}
+		if site.Name == repo.Home.Site {
+			copies = slices.Insert(copies, 0, c)
+		} else {
+			copies = append(copies, c)
+		}
+	}
+	return copies
 }
 
 // keepUp marks what is over and surveys what repositories need, until the leadership ends. It goes on beside the loop: a look

@@ -241,6 +241,13 @@ func TestChores_verification(t *testing.T) {
 	if c := job[state.Checked]; c.Part != 1 || c.Parts != 5 || c.Password == "" {
 		t.Errorf("got %+v, want part 1 of 5: two rounds fit into ten days", c)
 	}
+	for at, other := range map[state.SiteName]state.SiteName{"par2": "par1", "par1": "par2"} {
+		for _, j := range p.chores(&chores{}, at).Verify {
+			if len(j.Copies) != 1 || j.Copies[0].Site != other || j.Copies[0].Store != *p.view().Site(other).Store {
+				t.Errorf("%s is told of the copies %+v, want that of %s to repair its own from", at, j.Copies, other)
+			}
+		}
+	}
 	newest := p.view().Snapshots(a)[0].ID
 	if c := job[state.Proven]; c.Snapshot != newest {
 		t.Errorf("got %+v, want the newest, %s", c, newest)

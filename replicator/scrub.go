@@ -172,34 +172,54 @@ func (h *Healed) Sound() bool {
 // written others. Should it belong to a backup that was broken off, it does no harm.
 func Heal(ctx context.Context, src, dst *Store, prefix string, o Options) (Healed, error) {
 	out := Healed{Prefix: prefix}
-	here, err := holdingOf(ctx, src, prefix)
+	here, there, err := bothEnds(ctx, src, dst, prefix)
 	if err != nil {
 		return out, err
-	}
-	there, err := holdingOf(ctx, dst, prefix)
-	if err != nil {
-		return out, err
-	}
-	if here.config != nil && there.config != nil {
-		if err := compareConfigs(ctx, src, dst, prefix); err != nil {
-			return out, err
-		}
 	}
 	if out.Here, err = scrub(ctx, src, prefix, here, o); err != nil {
 		return out, err
 	}
-	if out.There, err = scrub(ctx, dst, prefix, there, o); err != nil {
-		return out, err
+	return out, out.mend(ctx, src, dst, here, there, o)
+}
+
+// Mend is Heal for one who knows that dst is damaged: of src it reads only what dst needs.
+func Mend(ctx context.Context, src, dst *Store, prefix string, o Options) (Repaired, error) {
+	out := Healed{Prefix: prefix}
+	here, there, err := bothEnds(ctx, src, dst, prefix)
+	if err != nil {
+		return out.Repaired, err
+	}
+	err = out.mend(ctx, src, dst, here, there, o)
+	return out.Repaired, err
+}
+
+// bothEnds lists both copies. Two configs have to be the same.
+func bothEnds(ctx context.Context, src, dst *Store, prefix string) (here, there *holding, err error) {
+	if here, err = holdingOf(ctx, src, prefix); err != nil {
+		return nil, nil, err
+	}
+	if there, err = holdingOf(ctx, dst, prefix); err != nil {
+		return nil, nil, err
+	}
+	if here.config != nil && there.config != nil {
+		err = compareConfigs(ctx, src, dst, prefix)
+	}
+	return here, there, err
+}
+
+func (h *Healed) mend(ctx context.Context, src, dst *Store, here, there *holding, o Options) (err error) {
+	if h.There, err = scrub(ctx, dst, h.Prefix, there, o); err != nil {
+		return err
 	}
 	if there.config != nil && len(there.index) > 0 && sameNames(here.index, there.index) {
 		for _, i := range here.data {
 			if there.find(data, i.sum) == nil {
-				out.Lost = append(out.Lost, i.key(prefix, data))
+				h.Lost = append(h.Lost, i.key(h.Prefix, data))
 			}
 		}
 	}
-	out.Repaired, err = Repair(ctx, src, dst, prefix, slices.Concat(out.There.Broken, out.There.Gone, out.Lost), o)
-	return out, err
+	h.Repaired, err = Repair(ctx, src, dst, h.Prefix, slices.Concat(h.There.Broken, h.There.Gone, h.Lost), o)
+	return err
 }
 
 func compareConfigs(ctx context.Context, src, dst *Store, prefix string) error {

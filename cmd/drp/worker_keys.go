@@ -11,7 +11,7 @@ func workerKeyJob(j wire.KeyJob) worker.KeyJob {
 		Account: string(j.Account), Home: workerHome(j.Home), Make: string(j.Make), Password: j.Password, Next: j.Next, Recipients: j.Recipients,
 		Version: j.Version, Have: j.Have, File: j.File, Remove: j.Remove}
 	if j.Store != nil {
-		job.Store = worker.StoreAddress{Endpoint: j.Store.Endpoint, Bucket: j.Store.Bucket, Region: j.Store.Region}
+		job.Store = storeAddress(*j.Store)
 	}
 	return job
 }

@@ -77,7 +77,7 @@ func workerDesired(d wire.WorkerDesired) worker.Desired {
 	for _, j := range d.Copy {
 		desired.Copy = append(desired.Copy, worker.CopyJob{
 			Account: string(j.Account), From: string(j.From), Home: workerHome(j.Home), Snapshots: convert[string](j.Snapshots), Rank: j.Rank,
-			Store: worker.StoreAddress{Endpoint: j.Store.Endpoint, Bucket: j.Store.Bucket, Region: j.Store.Region}})
+			Store: storeAddress(j.Store)})
 	}
 	for _, j := range d.Maintain {
 		desired.Maintain = append(desired.Maintain, worker.MaintainJob{
@@ -85,8 +85,12 @@ func workerDesired(d wire.WorkerDesired) worker.Desired {
 			Forget: convert[string](j.Forget), Known: convert[string](j.Known)})
 	}
 	for _, j := range d.Verify {
-		desired.Verify = append(desired.Verify, worker.VerifyJob{
-			Account: string(j.Account), Kind: string(j.Kind), Password: j.Password, Snapshot: string(j.Snapshot), Part: j.Part, Parts: j.Parts})
+		job := worker.VerifyJob{
+			Account: string(j.Account), Kind: string(j.Kind), Password: j.Password, Snapshot: string(j.Snapshot), Part: j.Part, Parts: j.Parts}
+		for _, c := range j.Copies {
+			job.Copies = append(job.Copies, worker.Copy{Site: string(c.Site), Store: storeAddress(c.Store)})
+		}
+		desired.Verify = append(desired.Verify, job)
 	}
 	for _, j := range d.Remove {
 		desired.Remove = append(desired.Remove, worker.RemoveJob{Account: string(j.Account), Successor: string(j.Successor)})
@@ -95,6 +99,10 @@ func workerDesired(d wire.WorkerDesired) worker.Desired {
 		desired.Keys = append(desired.Keys, workerKeyJob(j))
 	}
 	return desired
+}
+
+func storeAddress(s state.Store) worker.StoreAddress {
+	return worker.StoreAddress{Endpoint: s.Endpoint, Bucket: s.Bucket, Region: s.Region}
 }
 
 func workerHome(h state.Home) worker.Home { return worker.Home{Site: string(h.Site), Epoch: h.Epoch} }

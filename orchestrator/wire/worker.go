@@ -134,6 +134,13 @@ type VerifyJob struct {
 	Snapshot state.SnapshotID       `json:"snapshot,omitempty"` // of proven: the one to restore
 	Part     int                    `json:"part,omitempty"`     // of checked: which part of all data to read, from 1
 	Parts    int                    `json:"parts,omitempty"`    // of how many
+	Copies   []RepositoryCopy       `json:"copies,omitempty"`   // at other sites: what is damaged here is repaired from them
+}
+
+// RepositoryCopy is another site's copy of a repository.
+type RepositoryCopy struct {
+	Site  state.SiteName `json:"site"`
+	Store state.Store    `json:"store"`
 }
 
 // Verified is the end of a VerifyJob.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -238,7 +237,7 @@ func TestCheck_realStore(t *testing.T) {
 				t.Errorf("lacking %q", r.Lacking())
 			}
 			for _, m := range r.Measured {
-				t.Log(fmt.Sprintf("%+v", m))
+				t.Logf("%+v", m)
 			}
 		})
 	}

@@ -141,6 +141,18 @@ type VerifyJob struct {
 	Password    string // not for scrubbed
 	Snapshot    string // of proven
 	Part, Parts int    // of checked; parts are counted from 1
+	Copies      []Copy // at other sites: what is damaged here is repaired from them
+}
+
+// Copy is another site's copy of a repository.
+type Copy struct {
+	Site  string
+	Store StoreAddress // the key is in the worker's own configuration
+}
+
+// same reports whether two jobs ask for the same look.
+func (j VerifyJob) same(o VerifyJob) bool {
+	return j.Account == o.Account && j.Kind == o.Kind && j.Password == o.Password && j.Snapshot == o.Snapshot && j.Part == o.Part && j.Parts == o.Parts
 }
 
 // String keeps the password out of logs.

@@ -110,7 +110,7 @@ func (u *upkeep) want(d Desired) {
 			continue
 		}
 		j := u.verify[at]
-		if j == nil || j.want != want {
+		if j == nil || !j.want.same(want) {
 			j.drop()
 			j = &upkeepJob[VerifyJob]{want: want}
 		}
@@ -281,6 +281,7 @@ func (w *Worker) verifyHere(ctx context.Context, job VerifyJob) error {
 	err := w.look(ctx, job)
 	if errors.Is(err, verify.ErrDamaged) || errors.Is(err, restic.ErrFailed) {
 		err = errors.Join(err, w.Keeper.Doubt(ctx, job.Account)) // what it needs may lie in the trash
+		err = w.mend(ctx, job, err)
 	}
 	return err
 }

@@ -23,8 +23,6 @@ func keeping(t *testing.T, w *Worker) {
 	w.Verifier = &verify.Verifier{Store: w.Store, Tool: runner, Scratch: scratch}
 }
 
-// TestWorker_UpkeepReal: a snapshot is forgotten at the home, the replica follows with its next pass, and both copies are
-// verified: two workers, two stores, and nothing simulated but the leaders.
 // flip changes one bit in the middle of a file.
 func flip(t *testing.T, path string) {
 	t.Helper()
@@ -38,6 +36,8 @@ func flip(t *testing.T, path string) {
 	}
 }
 
+// TestWorker_UpkeepReal: a snapshot is forgotten at the home, the replica follows with its next pass, both copies are verified,
+// and each is repaired from the other one: two workers, two stores, and nothing simulated but the leaders.
 func TestWorker_UpkeepReal(t *testing.T) {
 	const password = "correct horse"
 	par1, leader1, store1 := realWorker(t, "par1")
@@ -45,6 +45,7 @@ func TestWorker_UpkeepReal(t *testing.T) {
 	store1.Bucket("drp-par1")
 	store2.Bucket("drp-par2")
 	par2.Sources = map[string]Key{"par1": {store1.Reader.Access, store1.Reader.Secret}}
+	par1.Sources = map[string]Key{"par2": {store2.Reader.Access, store2.Reader.Secret}}
 	keeping(t, par1)
 	keeping(t, par2)
 	work(t, par1)
@@ -136,5 +137,31 @@ func TestWorker_UpkeepReal(t *testing.T) {
 	}
 	if strings.Contains(string(text), "since") || len(text) == 0 {
 		t.Errorf("it still counts as read: %s", text)
+	}
+
+	// What is broken or gone comes back from another copy: the replica's from the home's, and the home's from the replica's.
+	for _, end := range []struct {
+		w     *Worker
+		store *storetest.Server
+		at    string
+		other Copy
+	}{
+		{par2, store2, "drp-par2", Copy{"par1", StoreAddress{Endpoint: store1.Endpoint, Bucket: "drp-par1"}}},
+		{par1, store1, "drp-par1", Copy{"par2", StoreAddress{Endpoint: store2.Endpoint, Bucket: "drp-par2"}}},
+	} {
+		if end.w == par1 {
+			flip(t, end.store.File(end.at, packs[0].Key))
+		}
+		if err := os.Remove(end.store.File(end.at, packs[1].Key)); err != nil {
+			t.Fatal(err)
+		}
+		job := VerifyJob{Account: "shop", Kind: "checked", Password: password, Part: 1, Parts: 1, Copies: []Copy{end.other}}
+		err := end.w.verifyHere(t.Context(), job)
+		if err == nil || !strings.Contains(err.Error(), "2 objects were repaired from "+end.other.Site) || strings.Contains(err.Error(), password) {
+			t.Fatalf("%s: got %v, want it to say what was repaired", end.at, err)
+		}
+		if err := end.w.verifyHere(t.Context(), job); err != nil {
+			t.Errorf("%s, after the repair: %v", end.at, err)
+		}
 	}
 }

@@ -1,0 +1,54 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"drp/replicator"
+)
+
+// mend repairs what a look has found to be damaged here from other sites' copies: the replica's from its home's, and the
+// home's from a replica's. The look has failed all the same, and the words for it say what was done: that all is good again the
+// next one has to find.
+func (w *Worker) mend(ctx context.Context, job VerifyJob, damage error) error {
+	log := w.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	prefix, err := prefixOf(job.Account)
+	if err != nil {
+		return damage
+	}
+	var done []string
+	var failed []error
+	for _, c := range job.Copies {
+		repaired, err := w.mendFrom(ctx, c, prefix, log.With("account", job.Account))
+		if n := len(repaired.Written); n > 0 {
+			done = append(done, fmt.Sprintf("%d objects were repaired from %s", n, c.Site))
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("repair it from %s: %w", c.Site, err))
+		} else if n := len(repaired.Unhealed); n > 0 {
+			failed = append(failed, fmt.Errorf("%s has no good copy of %d objects, such as %s", c.Site, n, repaired.Unhealed[0]))
+		} else {
+			failed = nil
+			break
+		}
+	}
+	if len(done) > 0 {
+		damage = fmt.Errorf("%w; %s", damage, strings.Join(done, ", "))
+	}
+	return errors.Join(append([]error{damage}, failed...)...)
+}
+
+func (w *Worker) mendFrom(ctx context.Context, from Copy, prefix string, log *slog.Logger) (replicator.Repaired, error) {
+	source, err := w.source(from.Site, from.Store)
+	if err != nil {
+		return replicator.Repaired{}, err
+	}
+	defer source.Close()
+	return replicator.Mend(ctx, source, w.Store, prefix, replicator.Options{Workers: 2, Logger: log})
+}
