@@ -136,7 +136,7 @@ func (n now) notExported(repo *state.Repository, since time.Time) state.SiteName
 		return ""
 	}
 	for _, site := range n.view.Holders(repo) {
-		if s := n.view.Site(site); s != nil && s.Store != nil && !n.exported[site].After(since) {
+		if s := n.view.Site(site); s != nil && s.Store != nil && len(s.Gateways) > 0 && !n.exported[site].After(since) {
 			return site
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"path"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"drp/orchestrator/agent/home"
 	"drp/orchestrator/agent/mail"
 	"drp/orchestrator/wire"
@@ -33,14 +35,17 @@ func (w *account) restoreMail(ctx context.Context, d wire.DesiredAccount, ids ho
 		case id == "":
 			w.Log.Error("no snapshot holds a mailbox: the account comes back without", "account", w.name, "mailbox", m.Part())
 		default:
+			if err := fresh.Directory(path.Join(home.Mail, m.Domain)); noDirectory(err) {
+				w.Log.Error("a mailbox is left out: its place in the restored files is no directory", "account", w.name, "mailbox", m.Part(), "snapshot", id.Short())
+				continue
+			} else if err != nil {
+				return fmt.Errorf("restore mailbox %s: %w", m.Part(), err)
+			}
 			w.Log.Warn("a mailbox comes from an older snapshot", "account", w.name, "mailbox", m.Part(), "snapshot", id.Short())
 			from[id] = append(from[id], m.Part(), path.Join("files", home.Mail, m.Domain, m.Name))
 			in[id] = *d.Repository
 			if elsewhere, ok := d.Elsewhere[m.Part()]; ok { // one snapshot is in one repository
 				in[id] = elsewhere
-			}
-			if err := fresh.Directory(path.Join(home.Mail, m.Domain)); err != nil {
-				return fmt.Errorf("restore mailbox %s: %w", m.Part(), err)
 			}
 		}
 	}
@@ -51,6 +56,10 @@ func (w *account) restoreMail(ctx context.Context, d wire.DesiredAccount, ids ho
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if noDirectory(err) {
+			w.Log.Error("mail is left out: its place in the restored files is no directory", "account", w.name, "snapshot", id.Short(), "place", home.Mail)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("restore mail of snapshot %s: %w", id.Short(), err)
 		}
@@ -58,6 +67,10 @@ func (w *account) restoreMail(ctx context.Context, d wire.DesiredAccount, ids ho
 	}
 	return nil
 }
+
+// noDirectory: the account has a file or a link where its mail would lie. That is its own business, and nobody follows the
+// link; without its mail it runs all the same.
+func noDirectory(err error) bool { return errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) }
 
 // mergeFrom restores what a snapshot holds under these names, and merges it into the home's mail.
 func (w *account) mergeFrom(ctx context.Context, repo wire.RepositoryAccess, id state.SnapshotID, names []string, ids home.IDs, fresh *home.Fresh) (result mail.Result, err error) {
@@ -94,6 +107,7 @@ func mergeMail(source *os.File, fresh *home.Fresh, result *mail.Result) error {
 		return err
 	}
 	defer target.Close()
-	*result, err = mail.Merge(source, target)
+	merged, err := mail.Merge(source, target)
+	result.Add(merged)
 	return err
 }

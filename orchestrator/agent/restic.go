@@ -109,10 +109,11 @@ func (r *Restic) Restore(ctx context.Context, ids home.IDs, access wire.Reposito
 	if within, ok := strings.CutPrefix(at+"/", home.Mail+"/"); ok { // where snapshots hold mail, and where older ones do
 		places = append([]string{path.Join("/", mails, within)}, places...)
 	}
-	var got restic.Restored
-	for _, place := range places {
-		if got, err = restoreAt(ctx, run, repo, options, place); err == nil || ctx.Err() != nil {
-			break
+	got, err := restoreAt(ctx, run, repo, options, places[0])
+	if err != nil && len(places) > 1 && ctx.Err() == nil {
+		// In newer snapshots the other place is an empty directory: that nothing came from there is no success.
+		if older, olderErr := restoreAt(ctx, run, repo, options, places[1]); olderErr == nil && older.Files > 0 {
+			got, err = older, nil
 		}
 	}
 	if err != nil {

@@ -265,6 +265,9 @@ func (f *Fresh) Files() *os.File { return f.dir }
 // RemoveInside has to be called before Commit.
 func (f *Fresh) Inside(name string) (Within, error) {
 	in := Within{f.dir, workPrefix + name}
+	if err := f.RemoveInside(name); err != nil { // whoever wrote the snapshot may have put something there
+		return Within{}, err
+	}
 	if err := f.makeIn(f.dir, in.Name, 0, 0o700); err != nil {
 		return Within{}, err
 	}

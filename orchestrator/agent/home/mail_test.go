@@ -3,7 +3,10 @@ package home_test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,6 +31,13 @@ func TestView_mail(t *testing.T) {
 			if got := content(t, filepath.Join(v.Dir.Name(), "mails/example.org/info/cur/1:2,S")); !v.Mail || got != "one" {
 				t.Errorf("mail = %v, %q", v.Mail, got)
 			}
+			late := filepath.Join(box, "cur", "2:2,") // delivered meanwhile
+			if err := os.WriteFile(late, []byte("two"), 0o640); err != nil {
+				t.Errorf("the live mailbox while a backup reads it: %v", err)
+			}
+			if got := names(t, filepath.Join(box, "cur")); !cmp.Equal(got, []string{"1:2,S", "2:2,"}) {
+				t.Errorf("the live mailbox has %v", got)
+			}
 			if got := names(t, filepath.Join(files, "admin")); !cmp.Equal(got, []string{"config", "mail"}) {
 				t.Errorf("files/admin has %v", got)
 			}
@@ -50,8 +60,25 @@ func TestView_mail(t *testing.T) {
 			if got := content(t, filepath.Join(box, "cur/1:2,S")); got != "one" {
 				t.Errorf("mail after its view = %q", got)
 			}
+			if err := os.Remove(late); err != nil {
+				t.Errorf("what was delivered while a backup ran: %v", err)
+			}
 		}
 	})
+}
+
+// The same where all mounts are shared, as systemd makes them: a view covers mail in itself and nowhere else.
+func TestView_mail_sharedMounts(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := exec.Command("sh", "-c", `mount --make-rprivate / && mount --make-rshared / && exec "$0" -test.v -test.run='^TestView_(mail|SQLite)$'`, program)
+	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	out, err := again.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestView_mail ") {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 // Whatever else the account has where mail lies stays a file of its own.

@@ -28,6 +28,11 @@ func (v *View) overlay(home *os.File, at string) bool {
 			err = unix.Mount("overlay", at, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV,
 				fmt.Sprintf("lowerdir=%s:%s", byDescriptor(top), byDescriptor(home)))
 		}
+		if err == nil {
+			if err = private(at); err != nil {
+				err = errors.Join(err, unix.Unmount(at, 0))
+			}
+		}
 	}
 	if err != nil {
 		for _, path := range c.taken {
@@ -55,7 +60,7 @@ func (v *View) finishCopies(home *os.File) error {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			err = sameStat(was, to) // it is gone by now
 		} else if err == nil {
-			err = errors.Join(sameAttributes(from, to), from.Close())
+			err = errors.Join(SameAttributes(from, to), from.Close())
 		}
 		if err := errors.Join(err, to.Close()); err != nil {
 			return err
@@ -64,8 +69,8 @@ func (v *View) finishCopies(home *os.File) error {
 	return nil
 }
 
-// sameAttributes gives a file or directory another one's owner, mode, attributes and times.
-func sameAttributes(from, to *os.File) error {
+// SameAttributes gives a file or directory another one's owner, mode, attributes and times.
+func SameAttributes(from, to *os.File) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(from.Fd()), &st); err != nil {
 		return err

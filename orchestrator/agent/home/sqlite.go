@@ -143,6 +143,13 @@ func (s *search) directory(ctx context.Context, dir *os.File, at string, depth i
 	}
 }
 
+// unseen is for what could not be looked at. What is gone or something else by now is none of ours; anything else is read live.
+func (s *search) unseen(at string, err error) {
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP) {
+		s.view.readLive(at, fmt.Sprintf("whether it holds databases is not known: %v", err))
+	}
+}
+
 func (s *search) entry(ctx context.Context, dir *os.File, at string, e fs.DirEntry, depth int) error {
 	switch {
 	case e.IsDir():
@@ -151,7 +158,8 @@ func (s *search) entry(ctx context.Context, dir *os.File, at string, e fs.DirEnt
 		}
 		sub, err := Beneath(dir, e.Name())
 		if err != nil {
-			return nil // it is something else now; whatever it is, it is read live
+			s.unseen(at, err)
+			return nil
 		}
 		defer sub.Close()
 		return s.directory(ctx, sub, at, depth+1)
@@ -160,12 +168,17 @@ func (s *search) entry(ctx context.Context, dir *os.File, at string, e fs.DirEnt
 	}
 	var st unix.Stat_t
 	err := unix.Fstatat(int(dir.Fd()), e.Name(), &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		s.unseen(at, err)
+		return nil
+	}
 	// Most files are not opened: their length says that they are none.
-	if err != nil || st.Size < smallestPage || st.Size%smallestPage != 0 {
+	if st.Size < smallestPage || st.Size%smallestPage != 0 {
 		return nil
 	}
 	f, err := plainFile(dir, e.Name())
 	if err != nil {
+		s.unseen(at, err)
 		return nil
 	}
 	defer f.Close()
@@ -274,6 +287,9 @@ func (v *View) copySet(home *os.File, f found) (err error) {
 	return nil
 }
 
+// mostJournals bounds the journals of transactions over several databases. SQLite leaves none behind but at a crash.
+const mostJournals = 100
+
 // superJournals of a database. Without the one that a journal names, SQLite takes the journal's transaction for committed.
 func superJournals(dir *os.File, base string) (found []string, err error) {
 	again, err := openDir(byDescriptor(dir) + "/.")
@@ -288,7 +304,10 @@ func superJournals(dir *os.File, base string) (found []string, err error) {
 				found = append(found, name)
 			}
 		}
-		if errors.Is(err, io.EOF) || len(found) > 100 {
+		if len(found) > mostJournals {
+			return nil, fmt.Errorf("it has more than %d journals", mostJournals)
+		}
+		if errors.Is(err, io.EOF) {
 			return found, nil
 		}
 		if err != nil {
@@ -345,7 +364,7 @@ func (v *View) copyFile(dir *os.File, name, at string) (err error) {
 	if err := v.copyContent(from, to); err != nil {
 		return err
 	}
-	return sameAttributes(from, to)
+	return SameAttributes(from, to)
 }
 
 func (v *View) copyContent(from, to *os.File) error {

@@ -133,8 +133,20 @@ func bind(dir *os.File, at string) error {
 	if err := unix.Mount(byDescriptor(dir), at, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind %s: %w", at, err)
 	}
+	if err := private(at); err != nil {
+		return err
+	}
 	if err := unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
 		return fmt.Errorf("make %s read-only: %w", at, err)
+	}
+	return nil
+}
+
+// private keeps what is mounted on this mount from appearing anywhere else. Where all mounts are shared, as systemd makes them, a
+// bind is a peer of the place that it shows, and what covers a directory in the one would cover it in the other: the live mail too.
+func private(at string) error {
+	if err := unix.Mount("", at, "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("make %s private: %w", at, err)
 	}
 	return nil
 }
@@ -169,7 +181,7 @@ func (v *View) moveMail() error {
 		return err
 	}
 	defer empty.Close()
-	if err := sameAttributes(mail, empty); err != nil {
+	if err := SameAttributes(mail, empty); err != nil {
 		return err
 	}
 	if err := unix.Mount(byDescriptor(empty), byDescriptor(mail), "", unix.MS_BIND, ""); err != nil {

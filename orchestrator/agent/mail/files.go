@@ -106,14 +106,19 @@ func equal(a *os.File, nameA string, b *os.File, nameB string) (same, gone bool,
 		n, errA := io.ReadFull(ours, x)
 		k, errB := io.ReadFull(theirs, y)
 		switch {
+		case failed(errA) || failed(errB):
+			return false, false, errors.Join(errA, errB)
 		case n != k || !bytes.Equal(x[:n], y[:k]):
 			return false, false, nil
 		case errors.Is(errA, io.EOF) || errors.Is(errA, io.ErrUnexpectedEOF):
 			return true, false, nil
-		case errA != nil || errB != nil:
-			return false, false, errors.Join(errA, errB)
 		}
 	}
+}
+
+// failed: err is something else than the file's end.
+func failed(err error) bool {
+	return err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // digest is short: what has the same one is compared.

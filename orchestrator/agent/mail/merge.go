@@ -39,6 +39,15 @@ type Result struct {
 	LeftOut  int // pipes and the like
 }
 
+// Add counts another merge's in.
+func (r *Result) Add(o Result) {
+	r.Messages += o.Messages
+	r.Known += o.Known
+	r.Beside += o.Beside
+	r.Files += o.Files
+	r.LeftOut += o.LeftOut
+}
+
 // String is for a person.
 func (r Result) String() string {
 	s := fmt.Sprintf("%d messages came back, %d were there", r.Messages, r.Known)
@@ -82,10 +91,6 @@ func (m *merge) fail(at []string, err error) {
 
 // folder merges one directory, and the ones in it. at is where it lies; made: the target did not have it.
 func (m *merge) folder(from, into *os.File, at []string, made bool) {
-	if len(at) > deepest {
-		m.fail(at, fmt.Errorf("more than %d folders in one another", deepest))
-		return
-	}
 	entries, err := list(from)
 	if err != nil {
 		m.fail(at, err)
@@ -140,6 +145,15 @@ func (m *merge) own(from, into *os.File, entries map[string]fs.DirEntry, maildir
 // subfolder merges a directory into the one of its name, or beside whatever else has the name.
 func (m *merge) subfolder(from, into *os.File, name string, at []string) {
 	at = append(slices.Clip(at), name)
+	if len(at) > deepest { // no mailbox is so deep: what the target lacks comes as it is
+		placed, err := move(from, name, into, name)
+		if err == nil && !placed {
+			err = fmt.Errorf("more than %d folders in one another", deepest)
+		}
+		m.fail(at, err)
+		m.count(placed, &m.Files)
+		return
+	}
 	source, err := home.Beneath(from, name)
 	if err != nil {
 		m.fail(at, err)
@@ -181,7 +195,7 @@ func makeFolder(into *os.File, name string, source *os.File) (dir *os.File, made
 	if dir, err = home.Beneath(into, name); err != nil || !made {
 		return dir, made, err
 	}
-	if err := errors.Join(dir.Chown(int(like.Uid), int(like.Gid)), dir.Chmod(fs.FileMode(like.Mode&0o777))); err != nil {
+	if err := home.SameAttributes(source, dir); err != nil {
 		return nil, made, errors.Join(fmt.Errorf("make folder: %w", err), dir.Close())
 	}
 	return dir, made, nil

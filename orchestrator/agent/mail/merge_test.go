@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -313,4 +314,35 @@ func TestMerge_property(t *testing.T) {
 			t.Fatalf("a second time it changed things (-once +twice):\n%s", diff)
 		}
 	})
+}
+
+// A tree that no mailbox has is restored all the same, and folders keep their modes.
+func TestMerge_deep(t *testing.T) {
+	dir := t.TempDir()
+	from, into := filepath.Join(dir, "from"), filepath.Join(dir, "into")
+	deep := strings.Repeat("/d", 80)
+	if err := errors.Join(os.MkdirAll(from+deep, 0o755), os.WriteFile(from+deep+"/file", []byte("x"), 0o644), os.Mkdir(into, 0o755),
+		os.Chmod(from+"/d", 0o770|os.ModeSetgid)); err != nil {
+		t.Fatal(err)
+	}
+	source, target := openDir(t, from), openDir(t, into)
+	if _, err := Merge(source, target); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(into + deep + "/file"); string(got) != "x" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if st, err := os.Stat(into + "/d"); err != nil || st.Mode().Perm() != 0o770 || st.Mode()&os.ModeSetgid == 0 {
+		t.Errorf("the folder's mode is %v, %v", st.Mode(), err)
+	}
+}
+
+func openDir(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
 }
