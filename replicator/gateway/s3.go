@@ -53,6 +53,7 @@ func OpenS3(c replicator.StoreConfig) (*S3, error) {
 func (s *S3) Stat(ctx context.Context, key string) (int64, error) {
 	part, err := s.Get(ctx, key, 0, 1)
 	if err == nil {
+		_, _ = io.Copy(io.Discard, part.Body) // else the connection is not used again
 		part.Body.Close()
 		return part.Total, nil
 	}

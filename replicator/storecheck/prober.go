@@ -206,7 +206,10 @@ func (p *prober) removeAll(ctx context.Context, names []string) error {
 	failed := group.Wait()
 	for o := range p.core.ListObjectsIter(ctx, p.Store.Bucket, minio.ListObjectsOptions{Prefix: p.prefix, Recursive: true, WithVersions: true}) {
 		if o.Err != nil {
-			return failed // a store that has no versions need not know how to list them
+			if _, ok := answered(o.Err); ok {
+				return failed // a store that has no versions need not know how to list them
+			}
+			return errors.Join(failed, o.Err)
 		}
 		if o.VersionID == "" || !strings.HasPrefix(o.Key, p.prefix) {
 			continue

@@ -48,7 +48,9 @@ func missing(ctx context.Context, p *prober) error {
 		return denied("an object that is not there is answered with %d %s", answer.StatusCode, answer.Code)
 	}
 	_, err = p.core.StatObject(ctx, p.Store.Bucket, p.prefix+"missing", minio.StatObjectOptions{})
-	if answer, ok := answered(err); !ok || answer.StatusCode != http.StatusNotFound {
+	if answer, ok := answered(err); err != nil && !ok {
+		return err
+	} else if answer.StatusCode != http.StatusNotFound {
 		return denied("a question for an object that is not there is answered with %v", err)
 	}
 	body, _, _, err := p.core.GetObject(ctx, "drp-check-"+strings.ToLower(rand.Text()), "missing", minio.GetObjectOptions{})
@@ -58,6 +60,9 @@ func missing(ctx context.Context, p *prober) error {
 		return denied("an object in a bucket that is not there is read")
 	case code(err) == minio.NoSuchKey:
 		return denied("an object in a bucket that is not there is answered with NoSuchKey")
+	}
+	if _, ok := answered(err); !ok {
+		return err
 	}
 	return nil
 }
