@@ -55,6 +55,7 @@ func applyKeysMade(c *change, d KeysMadeData) (bool, error) {
 		repositoryKeysTable.put(c.Txn, next)
 		return true, nil
 	}
+	d.Old = d.Old[max(0, len(d.Old)-(mostKeys-1)):] // the next word names what is left
 	if err := checkKeyFiles(append(slices.Clone(d.Old), d.Key)); err != nil {
 		return false, err
 	}
@@ -65,6 +66,9 @@ func applyKeysMade(c *change, d KeysMadeData) (bool, error) {
 	case KeyBreakGlass:
 		if len(d.Sealed) == 0 || len(d.Sealed) > mostRecipient || len(d.Asked) > mostRecipient || d.File.IsZero() {
 			return false, refuse(ErrInvalid, "the break-glass key of account %s is sealed to nobody, or to too many", d.Account)
+		}
+		if next.BreakGlass != nil { // a new home need not have had it, and others do
+			d.Old = joined(d.Old, []string{next.BreakGlass.Key})
 		}
 		next.BreakGlass = &BreakGlass{Key: d.Key, File: d.File, Asked: d.Asked, Sealed: d.Sealed, Made: c.at}
 		next.Remove = joined(next.Remove, except(d.Old, next.Have()))

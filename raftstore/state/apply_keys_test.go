@@ -72,14 +72,13 @@ func TestKeysSwitch(t *testing.T) {
 func TestKeysMade(t *testing.T) {
 	n, made := withKey(t)
 	for words, change := range map[string]func(d *KeysMadeData){
-		"and not \"guestbook~2\"":     func(d *KeysMadeData) { d.Repository = "guestbook~2" },
-		"has no repository":           func(d *KeysMadeData) { d.Account = "nobody" },
-		"has its home at":             func(d *KeysMadeData) { d.Home.Epoch++ },
-		"64 hexadecimal digits":       func(d *KeysMadeData) { d.Key = "../config" },
-		"those that have to go":       func(d *KeysMadeData) { d.Old = []string{d.Key} },
-		"not made for \"fun\"":        func(d *KeysMadeData) { d.Purpose = "fun" },
-		"sealed to nobody":            func(d *KeysMadeData) { d.Purpose = KeyBreakGlass },
-		"a repository has 32 at most": func(d *KeysMadeData) { d.Old = slices.Repeat([]string{keyName("x")}, 40) },
+		"and not \"guestbook~2\"": func(d *KeysMadeData) { d.Repository = "guestbook~2" },
+		"has no repository":       func(d *KeysMadeData) { d.Account = "nobody" },
+		"has its home at":         func(d *KeysMadeData) { d.Home.Epoch++ },
+		"64 hexadecimal digits":   func(d *KeysMadeData) { d.Key = "../config" },
+		"those that have to go":   func(d *KeysMadeData) { d.Old = []string{d.Key} },
+		"not made for \"fun\"":    func(d *KeysMadeData) { d.Purpose = "fun" },
+		"sealed to nobody":        func(d *KeysMadeData) { d.Purpose = KeyBreakGlass },
 	} {
 		d := made
 		change(&d)
@@ -161,5 +160,33 @@ func TestReplicationRecord_Keys(t *testing.T) {
 	n.must(ReplicationRecord, record)
 	if !there("par4") || !there("par2") {
 		t.Error("it does not count as a copy with the keys, or at a site that holds one")
+	}
+}
+
+// A new home that lacks the break-glass key names none to remove: the one that is on record goes all the same. Of more keys than
+// a word can name the newest count, and the word is not refused.
+func TestKeysMade_breakGlass(t *testing.T) {
+	n, home := threeSnapshots(t)
+	made := func(key string, old ...string) {
+		t.Helper()
+		n.must(KeysMade, KeysMadeData{Account: "guestbook", Repository: "guestbook", Home: home, Purpose: KeyBreakGlass, Key: keyName(key), Old: old,
+			Asked: []string{"age1"}, Sealed: []string{"age1"}, File: Sum([]byte(key))})
+	}
+	made("one")
+	made("two")
+	if got := n.keys(); !slices.Equal(got.Remove, []string{keyName("one")}) || got.BreakGlass.Key != keyName("two") {
+		t.Errorf("got %+v, want the first one to be removed", got)
+	}
+	var many []string
+	for i := range 2 * mostKeys {
+		many = append(many, keyName(strings.Repeat("x", i+1)))
+	}
+	made("three", many...)
+	if got := n.keys(); got.BreakGlass.Key != keyName("three") || slices.Contains(got.Remove, keyName("three")) || len(got.Remove) > mostKeys {
+		t.Errorf("got %+v", got)
+	}
+	n.must(RepositoryRenew, RepositoryRenewData{Account: "guestbook", SealedPassword: []byte("new"), Server: "par1-s1", Reason: "stolen"})
+	if got := n.keys(); got != nil {
+		t.Errorf("after a renewal there is still %+v", got)
 	}
 }

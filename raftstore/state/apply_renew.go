@@ -37,6 +37,9 @@ func applyRepositoryRenew(c *change, d RepositoryRenewData) (bool, error) {
 		}
 	}
 	c.forgetRepository(d.Account)
+	if row := repositoryKeysTable.get(c.Txn, old.Name()); row != nil {
+		repositoryKeysTable.drop(c.Txn, row) // no key of it is made or removed any more
+	}
 	c.note("account %s: repository %s is retired, %s takes its place", d.Account, old.Name(), next.Name())
 	return true, nil
 }

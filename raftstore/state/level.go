@@ -7,7 +7,8 @@ import (
 
 // Level is what this binary can apply. It grows with each release that adds commands, or fields to one, or puts them into
 // the log in another way. The state has the level that all members share, and the leader proposes nothing above it: so an
-// older member never meets a command that it does not know.
+// older member never meets a command that it does not know. Level 3 is that of the release that is being made: until then its
+// commands, and what Apply does with them, may change.
 const Level = 3
 
 // LevelBundles is the first level at which an entry of the log may hold several commands.

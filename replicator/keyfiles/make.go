@@ -75,6 +75,11 @@ func (s *Smith) Make(ctx context.Context, repo restic.Repository, name string, a
 		}
 		recipients = append(recipients, r)
 	}
+	if there, _, err := s.Tool.Keys(ctx, repo); err != nil {
+		return Made{}, fmt.Errorf("make break-glass key of %s: %w", name, err)
+	} else if n := breakGlassKeys(there); n >= mostBreakGlass {
+		return Made{}, fmt.Errorf("make break-glass key of %s: it has %d of them already, and restic tries 20 keys at most: look which ones are of use (restic key list), and remove the others", name, n)
+	}
 	password := newPassword()
 	if err := s.Tool.AddKey(ctx, repo, password, breakGlassUser, s.Site); err != nil {
 		return Made{}, fmt.Errorf("make break-glass key of %s: %w", name, err)
@@ -99,6 +104,19 @@ func (s *Smith) Make(ctx context.Context, repo restic.Repository, name string, a
 		return Made{}, err
 	}
 	return made, nil
+}
+
+// mostBreakGlass is how many break-glass keys a repository may have. More than the one in use and the one before it come of attempts
+// that broke off.
+const mostBreakGlass = 8
+
+func breakGlassKeys(keys []restic.Key) (n int) {
+	for _, k := range keys {
+		if k.User == breakGlassUser {
+			n++
+		}
+	}
+	return n
 }
 
 // Rotate gives a repository the next password. The present one goes on opening it. When it was done before, that is found.

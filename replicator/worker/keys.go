@@ -62,12 +62,20 @@ func (j KeyJob) turn() turn {
 // due returns the jobs to begin; each has its turn, and counts as under way.
 func (b *keyBoard) due(now time.Time, t *turns) (begin []*upkeepJob[KeyJob]) {
 	for account, j := range b.jobs {
+		if j.want.Make != "" && b.untold(account) {
+			continue // or a worker without a leader would make one key after the other
+		}
 		if at, due := j.due(); due && !at.After(now) && b.busy < keysAtOnce && t.begin(account, j.want.turn()) {
 			b.busy++
 			begin = append(begin, j)
 		}
 	}
 	return begin
+}
+
+// untold reports whether the leader does not know yet what came of a repository's keys.
+func (b *keyBoard) untold(account string) bool {
+	return slices.ContainsFunc(b.keyed, func(k Keyed) bool { return k.Account == account })
 }
 
 func (b *keyBoard) each(f func(time.Time, bool)) {

@@ -189,3 +189,47 @@ func newIdentity(t *testing.T) *age.X25519Identity {
 	}
 	return i
 }
+
+// A worker that has no leader makes one key, and not one after the other until restic tries none of them any more.
+func TestKeyBoard_OneKeyWithoutALeader(t *testing.T) {
+	now := time.Now()
+	b, turns := newKeyBoard(), &turns{}
+	work := KeyJob{Account: "shop", Make: MakeBreakGlass}
+	b.want([]KeyJob{work})
+	made := 0
+	for range 48 {
+		for _, j := range b.due(now, turns) {
+			made++
+			turns.end("shop", copying)
+			b.ended(j, work, keyfiles.Made{Key: "k"}, nil, now)
+		}
+		now = now.Add(time.Hour)
+	}
+	if made != 1 {
+		t.Errorf("%d keys were made in two days, want 1", made)
+	}
+	var r Report
+	b.report(&r)
+	b.told(r)
+	if len(b.due(now, turns)) != 1 {
+		t.Error("told, and asked for still, it is not begun")
+	}
+}
+
+func TestMends_Due(t *testing.T) {
+	var m mends
+	now := time.Now()
+	check, scrub := VerifyJob{Account: "shop", Kind: "checked"}, VerifyJob{Account: "shop", Kind: "scrubbed"}
+	for _, look := range []struct {
+		job   VerifyJob
+		after time.Duration
+		want  bool
+	}{
+		{check, 0, true}, {check, time.Hour, false}, {VerifyJob{Account: "blog", Kind: "checked"}, time.Hour, true},
+		{scrub, time.Hour, true}, {scrub, 2 * time.Hour, true}, {check, mendAgain, true}, {check, mendAgain + time.Hour, false},
+	} {
+		if got := m.due(look.job, now.Add(look.after)); got != look.want {
+			t.Errorf("%s after %s: %v, want %v", look.job, look.after, got, look.want)
+		}
+	}
+}

@@ -6,9 +6,37 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"drp/replicator"
 )
+
+// mendAgain is how long after a repair for a failed check or proof the next one is tried. Each reads all of the copy, and what is
+// wrong need not be damage: whoever has the password can add an index that no repair makes good.
+const mendAgain = 24 * time.Hour
+
+// mends are the repairs of late.
+type mends struct {
+	mu   sync.Mutex
+	last map[string]time.Time // by repository; a scrub is a reading itself, and waits for nothing
+}
+
+func (m *mends) due(job VerifyJob, now time.Time) bool {
+	if job.Kind == "scrubbed" {
+		return true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if last, ok := m.last[job.Account]; ok && now.Sub(last) < mendAgain {
+		return false
+	}
+	if m.last == nil {
+		m.last = make(map[string]time.Time)
+	}
+	m.last[job.Account] = now
+	return true
+}
 
 // mend repairs what a look has found to be damaged here from other sites' copies: the replica's from its home's, and the
 // home's from a replica's. The look has failed all the same, and the words for it say what was done: that all is good again the

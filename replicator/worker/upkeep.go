@@ -281,7 +281,9 @@ func (w *Worker) verifyHere(ctx context.Context, job VerifyJob) error {
 	err := w.look(ctx, job)
 	if errors.Is(err, verify.ErrDamaged) || errors.Is(err, restic.ErrFailed) {
 		err = errors.Join(err, w.Keeper.Doubt(ctx, job.Account)) // what it needs may lie in the trash
-		err = w.mend(ctx, job, err)
+		if len(job.Copies) > 0 && w.mends.due(job, time.Now()) {
+			err = w.mend(ctx, job, err)
+		}
 	}
 	return err
 }

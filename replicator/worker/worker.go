@@ -53,7 +53,8 @@ type Worker struct {
 	Smith        *keyfiles.Smith // makes keys of repositories whose home is here; nil: none are made
 
 	// How another site's store is opened: replicator.Open, unless a test has another way.
-	open func(replicator.StoreConfig) (*replicator.Store, error)
+	mends mends
+	open  func(replicator.StoreConfig) (*replicator.Store, error)
 
 	// What a job does. Set by Run, unless a test has.
 	initial func(ctx context.Context, job InitialJob, fresh bool) error
