@@ -468,6 +468,19 @@ func TestKeyMove_Exported(t *testing.T) {
 			t.Errorf("with an export of %s next is %q, want %q", exported, got, want)
 		}
 	}
+	site := *p.view().Site(home.Site)
+	site.Gateways = nil
+	p.apply(state.InventoryApply, state.InventoryData{Sites: []state.Site{site}})
+	if got := move(map[state.SiteName]time.Time{}); got != state.KeysRetire {
+		t.Errorf("at a site that gets no exports next is %q: it would wait for ever", got)
+	}
+	if got := keyAlarms(p.now(), 90*day); len(got) != 0 {
+		t.Errorf("alarms at once: %+v", got)
+	}
+	p.pass(8 * day)
+	if got := keyAlarms(p.now(), 90*day); len(got) != 1 || !strings.Contains(got[0].Message, "stands still") || !strings.Contains(got[0].Message, "shop") {
+		t.Errorf("after a week: %+v, want an alarm that the change stands still", got)
+	}
 	if got := move(nil); got != state.KeysRetire {
 		t.Errorf("where nothing is exported next is %q", got)
 	}

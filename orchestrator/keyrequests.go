@@ -68,10 +68,13 @@ const (
 	alarmKeys       = "keys"
 )
 
+// rotationPatience is how long a change of password may take before somebody is told: a site that is away holds it up.
+const rotationPatience = 7 * day
+
 // keyAlarms are one for each kind of trouble.
 func keyAlarms(n now, testWithin time.Duration) []Alarm {
 	var alarms []Alarm
-	var failing, strange []*state.RepositoryKeys
+	var failing, strange, standing []*state.RepositoryKeys
 	var first time.Time // break-glass key of those that there are
 	for _, row := range n.view.AllRepositoryKeys() {
 		if n.view.Account(row.Account) == nil {
@@ -79,6 +82,9 @@ func keyAlarms(n now, testWithin time.Duration) []Alarm {
 		}
 		if f := worstKeyFailure(row); f != nil {
 			failing = append(failing, row)
+		}
+		if r := row.Rotation; r != nil && n.at.Sub(r.Begun) > rotationPatience {
+			standing = append(standing, row)
 		}
 		if b := row.BreakGlass; b != nil {
 			if !slices.Equal(b.Asked, b.Sealed) {
@@ -94,6 +100,15 @@ func keyAlarms(n now, testWithin time.Duration) []Alarm {
 		f := worstKeyFailure(row)
 		alarms = append(alarms, Alarm{Kind: alarmKeys, Since: f.At, Message: fmt.Sprintf(
 			"the keys of %d repositories are not as they should be, such as those of %s (%d times in a row): %s", len(failing), row.Repository, f.Count, f.Error)})
+	}
+	if len(standing) > 0 {
+		row := standing[0]
+		why := "its repository is another one by now"
+		if repo := n.view.Repository(row.Account); repo != nil && repo.Name() == row.Repository {
+			why = n.rotationText(repo, row)
+		}
+		alarms = append(alarms, Alarm{Kind: alarmKeys, Since: row.Rotation.Begun, Message: fmt.Sprintf(
+			"the change of password of %d repositories stands still, and their old passwords open them, such as that of %s: %s", len(standing), row.Repository, why)})
 	}
 	if len(strange) > 0 {
 		row := strange[0]
