@@ -193,6 +193,25 @@ func Mend(ctx context.Context, src, dst *Store, prefix string, o Options) (Repai
 	return out.Repaired, err
 }
 
+// MendKeys brings the key files to dst that only src has, but for those that were removed (by their names, keys/ID) and those that
+// no restic has made.
+func MendKeys(ctx context.Context, src, dst *Store, prefix string, removed map[string]bool, o Options) (Repaired, error) {
+	here, there, err := bothEnds(ctx, src, dst, prefix)
+	if err != nil {
+		return Repaired{}, err
+	}
+	var lost []string
+	p := newPass(src, dst, prefix, Options{})
+	for n := range here.keys {
+		i := &here.keys[n]
+		key := i.key(prefix, keys)
+		if there.find(keys, i.sum) == nil && !removed[strings.TrimPrefix(key, prefix)] && !p.dear(ctx, i, key) {
+			lost = append(lost, key)
+		}
+	}
+	return Repair(ctx, src, dst, prefix, lost, o)
+}
+
 // bothEnds lists both copies. Two configs have to be the same.
 func bothEnds(ctx context.Context, src, dst *Store, prefix string) (here, there *holding, err error) {
 	if here, err = holdingOf(ctx, src, prefix); err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"drp/replicator"
+	"drp/replicator/keyfiles"
+	"drp/replicator/restic"
 )
 
 // mendAgain is how long after a repair for a failed check or proof the next one is tried. Each reads all of the copy, and what is
@@ -53,7 +55,7 @@ func (w *Worker) mend(ctx context.Context, job VerifyJob, damage error) error {
 	var done []string
 	var failed []error
 	for _, c := range job.Copies {
-		repaired, err := w.mendFrom(ctx, c, prefix, log.With("account", job.Account))
+		repaired, err := w.mendFrom(ctx, c, prefix, errors.Is(damage, restic.ErrWrongPassword), log.With("account", job.Account))
 		if n := len(repaired.Written); n > 0 {
 			done = append(done, fmt.Sprintf("%d objects were repaired from %s", n, c.Site))
 		}
@@ -72,11 +74,19 @@ func (w *Worker) mend(ctx context.Context, job VerifyJob, damage error) error {
 	return errors.Join(append([]error{damage}, failed...)...)
 }
 
-func (w *Worker) mendFrom(ctx context.Context, from Copy, prefix string, log *slog.Logger) (replicator.Repaired, error) {
+// mendFrom repairs from one copy. Where a password opens nothing, what is missing is a key file: those are brought back, and nothing is read.
+func (w *Worker) mendFrom(ctx context.Context, from Copy, prefix string, locked bool, log *slog.Logger) (replicator.Repaired, error) {
 	source, err := w.source(from.Site, from.Store)
 	if err != nil {
 		return replicator.Repaired{}, err
 	}
 	defer source.Close()
+	if locked {
+		removed, err := keyfiles.Removed(ctx, w.Store, strings.TrimSuffix(prefix, "/"))
+		if err != nil {
+			return replicator.Repaired{}, err
+		}
+		return replicator.MendKeys(ctx, source, w.Store, prefix, removed, replicator.Options{Logger: log})
+	}
 	return replicator.Mend(ctx, source, w.Store, prefix, replicator.Options{Workers: 2, Logger: log})
 }

@@ -284,6 +284,8 @@ func (w *Worker) verifyHere(ctx context.Context, job VerifyJob) error {
 		if len(job.Copies) > 0 && w.mends.due(job, time.Now()) {
 			err = w.mend(ctx, job, err)
 		}
+	} else if errors.Is(err, restic.ErrWrongPassword) {
+		err = w.mend(ctx, job, err)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,6 +163,28 @@ func TestWorker_UpkeepReal(t *testing.T) {
 		}
 		if err := end.w.verifyHere(t.Context(), job); err != nil {
 			t.Errorf("%s, after the repair: %v", end.at, err)
+		}
+
+		// A key file that was removed does not come back; one that was lost does.
+		keys, err := end.w.Store.List(t.Context(), "shop/keys/")
+		if err != nil || len(keys) != 1 {
+			t.Fatal(keys, err)
+		}
+		note := filepath.Join(filepath.Dir(end.store.File(end.at, "shop/config")), "..", ".removed-keys", "shop", filepath.Base(keys[0].Key))
+		if err := errors.Join(os.Remove(end.store.File(end.at, keys[0].Key)), os.MkdirAll(filepath.Dir(note), 0o755), os.WriteFile(note, []byte("x"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if err := end.w.verifyHere(t.Context(), job); !errors.Is(err, restic.ErrWrongPassword) || strings.Contains(err.Error(), "repaired") {
+			t.Errorf("%s without its key, which was removed: %v", end.at, err)
+		}
+		if err := os.RemoveAll(filepath.Dir(filepath.Dir(note))); err != nil {
+			t.Fatal(err)
+		}
+		if err := end.w.verifyHere(t.Context(), job); !errors.Is(err, restic.ErrWrongPassword) || !strings.Contains(err.Error(), "1 objects were repaired from "+end.other.Site) {
+			t.Errorf("%s without its key: %v", end.at, err)
+		}
+		if err := end.w.verifyHere(t.Context(), job); err != nil {
+			t.Errorf("%s, after its key came back: %v", end.at, err)
 		}
 	}
 }
