@@ -39,6 +39,7 @@ func innocent() []string {
 		"get-recovery", "resume", "export-now", "export-state", // the latter two record themselves before they answer
 		"get-root", "enrol", "renew", "create-enrolment", "get-ca", "request-issuer", "set-issuer", "list-certificates", "list-revocations", "revoke", "check-revocation",
 		"sync-agent", "sync-gateway", "sync-worker", "probe", "tell-contacts",
+		"get-breakglass", "record-breakglass-test", "rotate-keys", // the first one counts, and names nobody
 	}
 }
 
