@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"drp/orchestrator/retention"
@@ -83,8 +84,56 @@ func (n now) removals(site state.SiteName) []chore {
 // removalPatience is more than any site's worker takes to be sure that a retired repository may go: its grace is a part of that.
 const removalPatience = 30 * day
 
-// removalAlarms tell of what is over for long and is still there.
-func removalAlarms(n now) []Alarm {
+// removalAlarms tell of what should be gone for long and is still there.
+func removalAlarms(n now) []Alarm { return append(stuckRemovals(n), lingering(n)...) }
+
+// lingering are retired repositories that are older than all that their policies keep. A site that has no newer snapshot keeps
+// the newest one that it has, for good when no policy has a copy there: and with it the whole repository at every site.
+func lingering(n now) []Alarm {
+	var first *state.Retired
+	count := 0
+	for _, row := range n.view.Retired() {
+		account := n.view.Account(row.Repository.Account)
+		if !row.Removing.IsZero() || account == nil {
+			continue
+		}
+		policy := n.view.Policy(account.Policy)
+		if policy == nil || policy.Retention == 0 || n.at.Sub(row.At) <= retention.Longest(policy)+removalPatience {
+			continue
+		}
+		if count++; first == nil || row.At.Before(first.At) {
+			first = row
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return []Alarm{{Kind: alarmRemoval, Since: first.At, Message: fmt.Sprintf(
+		"%d retired repositories stay, though their policies keep nothing that old, such as %s: at these sites there is no newer snapshot of its account: %s. Name them in its policy until there is one",
+		count, first.Repository.Name(), onlyThere(n, &first.Repository))}}
+}
+
+// onlyThere are the sites whose snapshots of an account all lie in one repository.
+func onlyThere(n now, repo *state.Repository) string {
+	here, newer := map[string]bool{}, map[string]bool{}
+	for _, s := range n.view.Snapshots(repo.Account) {
+		for _, c := range s.Sites {
+			if s.Repository == repo.Number {
+				here[string(c.Site)] = true
+			} else {
+				newer[string(c.Site)] = true
+			}
+		}
+	}
+	maps.DeleteFunc(here, func(site string, _ bool) bool { return newer[site] })
+	if len(here) == 0 {
+		return "none"
+	}
+	return strings.Join(slices.Sorted(maps.Keys(here)), ", ")
+}
+
+// stuckRemovals are under way for long.
+func stuckRemovals(n now) []Alarm {
 	var stuck []*state.Retired
 	for _, row := range n.view.Retired() {
 		if !row.Removing.IsZero() && n.at.Sub(row.Removing) > removalPatience {

@@ -238,6 +238,14 @@ func TestRenewed_Removal(t *testing.T) {
 		}
 	}
 	// par2 has nothing newer: it stays, however old it is.
+	longer := p.now()
+	if got := removalAlarms(longer); len(got) != 0 {
+		t.Errorf("an alarm before a month is over: %+v", got)
+	}
+	longer.at = longer.at.Add(removalPatience)
+	if got := removalAlarms(longer); len(got) != 1 || !strings.Contains(got[0].Message, "no newer snapshot of its account: par2.") {
+		t.Errorf("a month after the end of its retention: %+v, want it said that par2 keeps it", got)
+	}
 	pass := state.ReplicationRecordData{Account: a + "~2", From: "par1", To: "par2"}
 	for _, s := range p.view().SnapshotsIn(p.view().Repository(a)) {
 		pass.Snapshots = append(pass.Snapshots, s.ID)

@@ -64,6 +64,15 @@ func Over(all []*state.Snapshot, parts []string, p *state.Policy, now time.Time)
 	return over
 }
 
+// Longest is how old a snapshot can get by a policy that does not keep all of them for ever, where there is one each day.
+func Longest(p *state.Policy) time.Duration {
+	const day = 24 * time.Hour
+	if p.Keep == nil {
+		return p.Retention
+	}
+	return max(p.Retention, time.Duration(p.Keep.Daily)*day, time.Duration(p.Keep.Weekly)*7*day, time.Duration(p.Keep.Monthly)*31*day)
+}
+
 // held is one part of an account at one site; no part stands for the files.
 type held struct {
 	site state.SiteName
