@@ -71,10 +71,6 @@ func (n now) keyDuty(repo *state.Repository, site state.SiteName) (keyDuty, bool
 	return d, n.at.Sub(seen.At) >= keysSeenEvery
 }
 
-func (n now) rests(f *state.Failure) bool {
-	return f != nil && afterFailures(f.At, f.Count).After(n.at)
-}
-
 // hasCopy reports whether a site holds anything of a repository. The keys of one that does not come with its first pass; then
 // they are looked at, before the pass may count.
 func (n now) hasCopy(repo *state.Repository, site state.SiteName) bool {

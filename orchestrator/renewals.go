@@ -71,7 +71,7 @@ func (n now) removals(site state.SiteName) []chore {
 		if row.Removing.IsZero() || slices.Contains(row.Removed, site) {
 			continue
 		}
-		if f, failed := row.Errors[site]; failed && afterFailures(f.At, f.Count).After(n.at) {
+		if f, failed := row.Errors[site]; failed && n.rests(&f) {
 			continue
 		}
 		if all = append(all, chore{repository: row.Repository.Name(), remove: true}); len(all) == choresAtOnce {

@@ -45,7 +45,7 @@ func (n now) forTrash(site state.SiteName, t wire.Trash) (chore, bool) {
 	}
 	c := chore{repository: repo.Name(), kind: state.Checked, part: 1, parts: 1, urgent: n.trashSince(site, t), class: 1}
 	if v := n.view.Verification(repo.Row(), site); v != nil {
-		if f, failed := v.Errors[state.Checked]; failed && afterFailures(f.At, f.Count).After(n.at) {
+		if f, failed := v.Errors[state.Checked]; failed && n.rests(&f) {
 			return chore{}, false
 		}
 		if v.ReadSince.After(c.urgent) && n.at.Sub(v.ReadSince) < trashRead {

@@ -204,6 +204,11 @@ func afterFailures(at time.Time, failures int) time.Time {
 	return at.Add(min(choreRetry<<min(max(failures, 1)-1, 6), choreRest))
 }
 
+// rests reports whether what has failed is not to be tried again yet.
+func (n now) rests(f *state.Failure) bool {
+	return f != nil && afterFailures(f.At, f.Count).After(n.at)
+}
+
 // blocked says of maintenance that is due that it waits: for a backup, or for a copy from or to the home.
 func (r *keptRepository) blocked(c chore) bool {
 	if r.backupUnderWay(r.account.Name) != nil {
