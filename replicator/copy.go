@@ -20,13 +20,13 @@ const maxObject = 512 << 20
 const readAttempts = 3
 
 // bring copies an object that the destination does not have.
-func (p *pass) bring(ctx context.Context, i *item, key string) error {
-	if p.dear(ctx, i, key) {
-		p.Logger.Error("a key file that would cost whoever tries it too much is not copied", "store", p.src, "object", key)
-		p.broken(key, true) // the repository opens by its others
-		return nil
+func (p *pass) bring(ctx context.Context, c class, i *item, key string) error {
+	var err error
+	if c == keys {
+		err = p.bringKey(ctx, i, key)
+	} else {
+		err = carry(ctx, p.src, p.dst, i, key)
 	}
-	err := carry(ctx, p.src, p.dst, i, key)
 	switch {
 	case err == nil:
 		p.count(i.size)
@@ -37,13 +37,17 @@ func (p *pass) bring(ctx context.Context, i *item, key string) error {
 	case errors.Is(err, ErrBroken):
 		p.broken(key, false)
 		return nil
+	case errors.Is(err, errDear):
+		p.Logger.Error("a key file that would cost whoever tries it too much is not copied", "store", p.src, "object", key)
+		p.broken(key, true) // the repository opens by its others
+		return nil
 	}
 	return err
 }
 
 // settle compares an object of which both sides have one, but not the same as far as the listings tell: the one that
 // is what its name says wins.
-func (p *pass) settle(ctx context.Context, i *item, key string) error {
+func (p *pass) settle(ctx context.Context, c class, i *item, key string) error {
 	here := prove(ctx, p.src, i, key)
 	if !judged(here) {
 		return here
@@ -62,7 +66,7 @@ func (p *pass) settle(ctx context.Context, i *item, key string) error {
 		return nil
 	}
 	p.Logger.Warn("repairing a broken object", "store", p.dst, "object", key)
-	return p.bring(ctx, i, key)
+	return p.bring(ctx, c, i, key)
 }
 
 // judged reports whether the answer of prove says something of the object, and not only of the way to it.

@@ -48,6 +48,7 @@ func (f *folder) run(ctx context.Context) (Survey, error) {
 	f.done = make(map[string]bool)
 	f.options.Workers = cmp.Or(f.options.Workers, 4)
 	f.gate = make(chan struct{}, f.options.Workers)
+	f.lists = make(chan struct{}, f.options.Workers)
 	err := f.inOrder(ctx)
 	if errors.Is(err, errDisordered) {
 		err = f.anyOrder(ctx)
@@ -63,6 +64,7 @@ type folder struct {
 	options  Options
 	most     int // see mostHeld
 	gate     chan struct{}
+	lists    chan struct{} // bounds the passes that make listings of their own, which may be large
 	survey   Survey
 
 	group *errgroup.Group // of the passes under way
@@ -80,19 +82,24 @@ type candidate struct {
 	glimpse *glimpse
 }
 
-// mostWaiting is how many candidates wait for a closer look together.
-const mostWaiting = 1000
+// mostWaiting is how many candidates wait for a closer look together. Few enough that what is found first is copied while the rest
+// is still being listed.
+const mostWaiting = 200
+
+// mostPasses is how many passes are under way at once, for each object that may be in flight: the walk waits for room among
+// them, and while it lists on they have enough to do.
+const mostPasses = 3
 
 // inOrder walks through both listings side by side.
 func (f *folder) inOrder(ctx context.Context) error {
-	here, stopHere := iter.Pull2(shelves(f.src.objects(ctx, "", ""), f.most, &f.survey.Strange))
+	here, stopHere := iter.Pull2(shelves(f.src.ahead(ctx, "", ""), f.most, &f.survey.Strange))
 	defer stopHere()
 	var strange int // at the destination, which is nobody's question
-	there, stopThere := iter.Pull2(shelves(f.dst.objects(ctx, "", ""), f.most, &strange))
+	there, stopThere := iter.Pull2(shelves(f.dst.ahead(ctx, "", ""), f.most, &strange))
 	defer stopThere()
 
 	f.group = &errgroup.Group{}
-	f.group.SetLimit(f.options.Workers)
+	f.group.SetLimit(mostPasses * f.options.Workers)
 	err := func() error {
 		s, err, more := here()
 		d, thereErr, moreThere := there()
@@ -201,9 +208,7 @@ func (f *folder) begin(ctx context.Context, prefix string, g *glimpse) {
 func (f *folder) pass(ctx context.Context, prefix string, g *glimpse) {
 	out := Outcome{Prefix: prefix}
 	for attempt := 1; ; attempt++ {
-		p := newPass(f.src, f.dst, prefix, f.options)
-		p.gate, p.glimpse = f.gate, g
-		r, err := p.do(ctx)
+		r, err := f.try(ctx, prefix, g)
 		r.Objects, r.Bytes = r.Objects+out.Report.Objects, r.Bytes+out.Report.Bytes
 		out.Report, out.Err = r, err
 		if !errors.Is(err, ErrChanged) || attempt == changedAttempts || pause(ctx, attempt) != nil {
@@ -214,6 +219,16 @@ func (f *folder) pass(ctx context.Context, prefix string, g *glimpse) {
 	if ctx.Err() == nil {
 		f.tell(out)
 	}
+}
+
+func (f *folder) try(ctx context.Context, prefix string, g *glimpse) (Report, error) {
+	if g == nil {
+		f.lists <- struct{}{}
+		defer func() { <-f.lists }()
+	}
+	p := newPass(f.src, f.dst, prefix, f.options)
+	p.gate, p.glimpse = f.gate, g
+	return p.do(ctx)
 }
 
 func (f *folder) tell(o Outcome) {

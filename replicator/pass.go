@@ -193,9 +193,9 @@ func (p *pass) copyAll(ctx context.Context, c class, list []item) error {
 			}
 			defer p.leave()
 			if i.there != absent {
-				return p.settle(each, i, i.key(p.prefix, c))
+				return p.settle(each, c, i, i.key(p.prefix, c))
 			}
-			return p.bring(each, i, i.key(p.prefix, c))
+			return p.bring(each, c, i, i.key(p.prefix, c))
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -201,11 +201,10 @@ func MendKeys(ctx context.Context, src, dst *Store, prefix string, removed map[s
 		return Repaired{}, err
 	}
 	var lost []string
-	p := newPass(src, dst, prefix, Options{})
 	for n := range here.keys {
 		i := &here.keys[n]
 		key := i.key(prefix, keys)
-		if there.find(keys, i.sum) == nil && !removed[strings.TrimPrefix(key, prefix)] && !p.dear(ctx, i, key) {
+		if there.find(keys, i.sum) == nil && !removed[strings.TrimPrefix(key, prefix)] && !dearKey(ctx, src, i, key) {
 			lost = append(lost, key)
 		}
 	}
