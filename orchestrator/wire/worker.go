@@ -28,6 +28,8 @@ type WorkerReport struct {
 	// Fill of the site's store, when the worker knows its capacity. Only to a leader that asks for it: older ones refuse a
 	// report with a field that they do not know.
 	Fill *Fill `json:"fill,omitempty"`
+	// Only to a leader that gave an EraseJob: older ones refuse a report with a field that they do not know.
+	Erased []Erased `json:"erased,omitempty"`
 }
 
 // Trash is what was deleted of one account and is kept beyond the grace, because all of the copy was not read since.
@@ -82,6 +84,7 @@ type WorkerDesired struct {
 	Verify   []VerifyJob          `json:"verify,omitempty"`
 	Remove   []RemoveJob          `json:"remove,omitempty"`
 	Keys     []KeyJob             `json:"keys,omitempty"`
+	Erase    []EraseJob           `json:"erase,omitempty"`
 	Revoked  identity.Revocations `json:"revoked,omitempty"` // as in AgentDesired
 }
 
