@@ -4,8 +4,8 @@
 // prove each object from end to end, and a copy is restorable at every moment when it lists in read order (snapshots,
 // index, data), writes in write order (keys, config, data, index, snapshots) and copies only what it listed.
 //
-// Nothing here deletes an object of a repository: Move puts one elsewhere in the same bucket, verified, and Discard takes
-// only what is none. Locks are never copied.
+// No copy deletes an object of a repository: Move puts one elsewhere in the same bucket, verified, and Discard takes only
+// what is none. Erase is for accounts that have left. Locks are never copied.
 //
 // Each rule has a test that tries to break it:
 //
@@ -50,6 +50,11 @@
 //	the brake                                              maintenance.TestRun_Brake, maintenance.TestRun_BrakeBytes, maintenance.TestFollow_Brake
 //	all that remains is read before anything is over       maintenance.TestRun_Undone, maintenance.TestRun_BehindItsBack
 //	a false index by a holder of the password              maintenance.TestRun_Hostile
+//	erasure: exactly one account's names                   maintenance.TestErase_Others, TestPlaces
+//	erasure: the grace, the brake, taken back and begun
+//	anew, whatever the leader says                         maintenance.TestErase_Clocks, maintenance.TestErase_Brake, maintenance.TestTakeBack
+//	erasure: all versions; never done while something is
+//	listed, or a listing lies                              maintenance.TestErase_Real, maintenance.TestErase_Lies
 //	agents write neither keys nor config, and delete locks gateway.TestGateway_refuses, gateway.TestStolenServer
 //	no cache of one copy is used for another               restic.TestRunner_cache
 //	logical damage is copied faithfully: the copy is

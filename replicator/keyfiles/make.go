@@ -49,13 +49,9 @@ type Made struct {
 }
 
 // BreakGlassKey is where a repository's sealed break-glass password lies in a bucket.
-func BreakGlassKey(name string) string { return BreakGlassFolder + name + breakGlassSuffix }
+func BreakGlassKey(name string) string { return replicator.BreakGlassRoot + name + breakGlassSuffix }
 
-// BreakGlassFolder holds the sealed break-glass passwords of a site. No repository can lie there: no name begins with a dot.
-const (
-	BreakGlassFolder = ".breakglass/"
-	breakGlassSuffix = ".age"
-)
+const breakGlassSuffix = ".age"
 
 // Make gives a repository a break-glass key. Its password is made here, is tried, and is known to nobody afterwards but the
 // holders of the offline keys. An earlier one's file is replaced; its key still opens the repository, and is one of Made.Old.

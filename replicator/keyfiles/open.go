@@ -16,13 +16,13 @@ import (
 
 // Sealed names the repositories that have a sealed break-glass password in a store.
 func Sealed(ctx context.Context, store *replicator.Store) ([]string, error) {
-	list, err := store.List(ctx, BreakGlassFolder)
+	list, err := store.List(ctx, replicator.BreakGlassRoot)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, o := range list {
-		if name, ok := strings.CutSuffix(strings.TrimPrefix(o.Key, BreakGlassFolder), breakGlassSuffix); ok {
+		if name, ok := strings.CutSuffix(strings.TrimPrefix(o.Key, replicator.BreakGlassRoot), breakGlassSuffix); ok {
 			names = append(names, name)
 		}
 	}

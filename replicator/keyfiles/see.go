@@ -12,10 +12,8 @@ import (
 )
 
 const (
-	removedRoot = ".removed-keys/"
-	goingRoot   = ".going-keys/"
-	keysFolder  = "keys/"
-	mostBytes   = 64 << 10 // of a key file or a sealed password: they have some hundred
+	keysFolder = "keys/"
+	mostBytes  = 64 << 10 // of a key file or a sealed password: they have some hundred
 )
 
 // errMissing: an object is not there, or not what it should be.
@@ -160,12 +158,12 @@ func read(ctx context.Context, s *replicator.Store, key string, want [sha256.Siz
 
 // remove takes a key away, with a note before that: no pass is to bring it back.
 func remove(ctx context.Context, here *replicator.Store, name, id string) error {
-	note := removedRoot + name + "/" + id
+	note := replicator.RemovedKeysRoot + name + "/" + id
 	content := []byte(id)
 	if _, err := here.Put(ctx, note, content, sha256.Sum256(content)); err != nil {
 		return err
 	}
-	going := goingRoot + name + "/" + id
+	going := replicator.GoingKeysRoot + name + "/" + id
 	if err := here.Move(ctx, name+"/"+keysFolder+id, going); err != nil {
 		if errors.Is(err, replicator.ErrNotFound) {
 			return nil // and none on its way out
@@ -177,7 +175,7 @@ func remove(ctx context.Context, here *replicator.Store, name, id string) error 
 
 // Removed are the key files (keys/ID) that are not to come back to a site's copy of a repository.
 func Removed(ctx context.Context, here *replicator.Store, name string) (map[string]bool, error) {
-	folder := removedRoot + name + "/"
+	folder := replicator.RemovedKeysRoot + name + "/"
 	list, err := here.List(ctx, folder)
 	if err != nil {
 		return nil, err

@@ -6,13 +6,15 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"time"
+
+	"drp/replicator"
 )
 
 // Two clocks say how old something is: this machine's, and the store's, which dates each object that it is given. Either
 // may be wrong, and may step. So the smaller age counts: whoever has one clock of the two wrong deletes nothing early by it.
 
 // clockName is an object that is written to hear from the store what time it has. No account's name begins with a dot.
-const clockName = markRoot + ".clock"
+const clockName = replicator.MarkRoot + ".clock"
 
 // storeNow is the store's time.
 func (k *Keeper) storeNow(ctx context.Context) (time.Time, error) {

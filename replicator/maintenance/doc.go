@@ -13,6 +13,8 @@
 // The trash is emptied (Tend) after the site's grace, and not before all data was read with the key once after the
 // deletion. The grace is over when the worker's clock and the store's both say so; a lock is dead likewise.
 //
+// An account that has left is erased (Erase): all of its repositories at this site, in every version, without a trash.
+//
 // What lies where, in the site's bucket. ACCOUNT is a repository's name: that of the account, or ACCOUNT~N of a later one.
 //
 //	.trash/ACCOUNT/RUN/…                 objects, under their names below the repository
@@ -23,4 +25,7 @@
 //	.marks/ACCOUNT/removed.json          what took the place of a repository that was removed
 //	.marks/.clock                        written to hear the store's time
 //	.marks/ACCOUNT/read.json             how far all data was read, by the checks of this site
+//	.erasing/ACCOUNT.json                since when an account is to be erased, and what was deleted (here ACCOUNT is one)
+//	.erasing/.begun.json                 the accounts whose deletion began within a day
+//	.erased/ACCOUNT.json                 one that was erased here; it stays
 package maintenance

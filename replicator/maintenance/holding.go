@@ -139,7 +139,7 @@ func (k *Keeper) CheckConfig(ctx context.Context, account string) error {
 		if err != nil {
 			return err
 		}
-		mark, at := configMark{}, markRoot+account+"/config.json"
+		mark, at := configMark{}, replicator.MarkRoot+account+"/config.json"
 		known, err := k.getJSON(ctx, at, &mark)
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"drp/replicator"
@@ -40,12 +41,15 @@ type Keeper struct {
 	Grace time.Duration // DefaultGrace when zero
 	// Brake is how many percent of an account's snapshots may go within the grace, and how many of its bytes in a run in which
 	// no snapshot goes. DefaultBrake when zero.
-	Brake   int
-	Scratch string           // where the door's socket lies; empty: the system's
-	Now     func() time.Time // time.Now when nil
-	Log     *slog.Logger
+	Brake int
+	// Erasures is how many accounts may begin to be erased within a day. DefaultErasures when zero, none at all when negative.
+	Erasures int
+	Scratch  string           // where the door's socket lies; empty: the system's
+	Now      func() time.Time // time.Now when nil
+	Log      *slog.Logger
 
-	door gateway.Store // set by tests
+	brakes sync.Mutex    // of the list of erasures that have begun
+	door   gateway.Store // set by tests
 }
 
 func (k *Keeper) now() time.Time {
@@ -63,11 +67,8 @@ func (k *Keeper) log(account string) *slog.Logger {
 }
 
 const (
-	trashRoot     = ".trash/"
-	tombstoneRoot = ".tombstones/"
-	markRoot      = ".marks/"
-	completeName  = "complete.json"
-	locksFolder   = "locks/"
+	completeName = "complete.json"
+	locksFolder  = "locks/"
 )
 
 // accountForm is that of the name of a repository: ACCOUNT, or ACCOUNT~N of a later one of the account.

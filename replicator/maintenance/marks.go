@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"drp/replicator"
 )
 
 // ReadMark is how far all data of one site's copy was read with the key.
@@ -33,7 +35,7 @@ func (m ReadMark) next(part, parts int, began time.Time) ReadMark {
 	return m
 }
 
-func readMarkKey(account string) string { return markRoot + account + "/read.json" }
+func readMarkKey(account string) string { return replicator.MarkRoot + account + "/read.json" }
 
 // readMark is what is known to be read by now. What was read at a time that has yet to come was dated by a clock that was
 // wrong: it is forgotten for good, or it would count from that time on for what was deleted meanwhile.

@@ -56,7 +56,7 @@ func open(t testing.TB, endpoint, bucket string, key storetest.Key) *replicator.
 func (p *place) wait(t testing.TB, d time.Duration) {
 	t.Helper()
 	p.now = p.now.Add(d)
-	for _, key := range p.keys(t, ".trash/") {
+	for _, key := range slices.Concat(p.keys(t, ".trash/"), p.keys(t, ".erasing/")) {
 		file := p.server.File("drp-"+p.keeper.Site, key)
 		info, err := os.Stat(file)
 		if err != nil {

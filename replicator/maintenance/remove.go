@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"drp/replicator"
 )
 
 // removedMark says that a repository was moved into the trash as a whole, because a later one of its account took its place.
@@ -17,7 +19,7 @@ type removedMark struct {
 	At        time.Time `json:"at"`
 }
 
-func removedMarkKey(name string) string { return markRoot + name + "/removed.json" }
+func removedMarkKey(name string) string { return replicator.MarkRoot + name + "/removed.json" }
 
 // Remove moves a whole repository into the trash: one that is read and no longer written, and of which everything is over. It
 // does not believe that of the leader alone. A repository that holds snapshots only goes when a later one of the same account
@@ -179,7 +181,7 @@ func (k *Keeper) emptyRemoved(ctx context.Context, name string, runs []*run) err
 	if err != nil {
 		return err
 	}
-	for _, key := range append(lists, markRoot+name+"/config.json", readMarkKey(name)) {
+	for _, key := range append(lists, replicator.MarkRoot+name+"/config.json", readMarkKey(name)) {
 		if err := k.Store.Discard(ctx, key); err != nil {
 			return err
 		}

@@ -34,7 +34,7 @@ const (
 	listsFor  = 400 * 24 * time.Hour // older ones are dropped then
 )
 
-func listFolder(account string) string { return tombstoneRoot + account + "/" }
+func listFolder(account string) string { return replicator.TombstoneRoot + account + "/" }
 
 // seal gives a list its key: with its hash, so that a broken one is not believed.
 func (l *List) seal() error {

@@ -45,7 +45,7 @@ type run struct {
 	marked        time.Time        // since when, by the store's clock
 }
 
-func (r *run) folder() string { return trashRoot + r.account + "/" + r.name + "/" }
+func (r *run) folder() string { return replicator.TrashRoot + r.account + "/" + r.name + "/" }
 func (r *run) mark() string   { return r.folder() + completeName }
 
 func (r *run) bytes() (sum int64) {
@@ -61,7 +61,7 @@ func (k *Keeper) runs(ctx context.Context, account string) ([]*run, error) {
 }
 
 func runsAt(ctx context.Context, s *replicator.Store, account string) ([]*run, error) {
-	prefix := trashRoot + account + "/"
+	prefix := replicator.TrashRoot + account + "/"
 	list, err := s.List(ctx, prefix)
 	if err != nil {
 		return nil, err
@@ -287,13 +287,13 @@ func (k *Keeper) release(ctx context.Context, r *run) error {
 
 // Accounts are those with something in the trash.
 func (k *Keeper) Accounts(ctx context.Context) ([]string, error) {
-	list, err := k.Store.List(ctx, trashRoot)
+	list, err := k.Store.List(ctx, replicator.TrashRoot)
 	if err != nil {
 		return nil, err
 	}
 	found := make(map[string]bool)
 	for _, o := range list {
-		if account, _, ok := strings.Cut(strings.TrimPrefix(o.Key, trashRoot), "/"); ok && accountForm.MatchString(account) {
+		if account, _, ok := strings.Cut(strings.TrimPrefix(o.Key, replicator.TrashRoot), "/"); ok && accountForm.MatchString(account) {
 			found[account] = true
 		}
 	}

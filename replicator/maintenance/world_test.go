@@ -69,13 +69,25 @@ type worldSite struct {
 	workerOff, storeOff atomic.Int64
 	marked              map[string]time.Time // when each run in its trash was complete, in truth
 
-	mu   sync.Mutex
-	left int // requests until the site dies; negative: it lives
-	dead func()
+	mu     sync.Mutex
+	left   int // requests until the site dies; negative: it lives
+	dead   func()
+	broken func(storetest.Call) *storetest.Fault // nil: it is not
 }
 
-func (s *worldSite) fault(storetest.Call) *storetest.Fault {
+// breaks has the site's store answer with faults; nil: no longer.
+func (s *worldSite) breaks(fault func(storetest.Call) *storetest.Fault) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = fault
+}
+
+func (s *worldSite) fault(c storetest.Call) *storetest.Fault {
+	s.mu.Lock()
+	if broken := s.broken; broken != nil {
+		s.mu.Unlock() // it may take it
+		return broken(c)
+	}
 	defer s.mu.Unlock()
 	if s.left < 0 {
 		return nil

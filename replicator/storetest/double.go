@@ -314,6 +314,9 @@ func (d *Double) get(w http.ResponseWriter, r *http.Request, key string, fault F
 	d.mu.Lock()
 	content, ok := d.objects[key]
 	modified := d.modified(key)
+	if until := d.kept[key].until; !until.IsZero() {
+		w.Header().Set("X-Amz-Object-Lock-Retain-Until-Date", until.UTC().Format(time.RFC3339))
+	}
 	d.mu.Unlock()
 	if !ok {
 		answerError(w, http.StatusNotFound, "NoSuchKey")

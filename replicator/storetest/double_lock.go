@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,8 +33,10 @@ func (d *Double) serveLock(w http.ResponseWriter, r *http.Request, key string) b
 	switch {
 	case key == "" && query.Has("object-lock"):
 		fmt.Fprint(w, "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>")
+	case key == "" && query.Has("versioning"):
+		fmt.Fprint(w, "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
 	case key == "" && query.Has("versions"):
-		d.listVersions(w)
+		d.listVersions(w, query.Get("prefix"))
 	case query.Has("retention") && r.Method == http.MethodGet:
 		fmt.Fprintf(w, "<Retention><Mode>COMPLIANCE</Mode><RetainUntilDate>%s</RetainUntilDate></Retention>", d.kept[key].until.Format(time.RFC3339))
 	case query.Has("retention") && r.Method == http.MethodPut:
@@ -63,15 +66,18 @@ func (d *Double) serveLock(w http.ResponseWriter, r *http.Request, key string) b
 	return true
 }
 
-func (d *Double) listVersions(w http.ResponseWriter) {
+func (d *Double) listVersions(w http.ResponseWriter, prefix string) {
 	var names []string
 	for key := range d.kept {
-		names = append(names, key)
+		if strings.HasPrefix(key, prefix) {
+			names = append(names, key)
+		}
 	}
 	slices.Sort(names)
 	fmt.Fprint(w, "<ListVersionsResult>")
 	for _, key := range names {
-		fmt.Fprintf(w, "<Version><Key>%s</Key><VersionId>%s</VersionId><IsLatest>%t</IsLatest></Version>", key, onlyVersion, !d.kept[key].gone)
+		fmt.Fprintf(w, "<Version><Key>%s</Key><VersionId>%s</VersionId><IsLatest>%t</IsLatest><Size>%d</Size><LastModified>%s</LastModified></Version>",
+			key, onlyVersion, !d.kept[key].gone, len(d.objects[key]), d.modified(key).Format("2006-01-02T15:04:05.000Z"))
 	}
 	fmt.Fprint(w, "</ListVersionsResult>")
 }

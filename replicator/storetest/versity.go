@@ -30,17 +30,23 @@ type Server struct {
 	Admin    Key // may do everything
 	Reader   Key // may list and read the buckets that Bucket made, nothing else
 
-	tb      testing.TB
-	root    string
-	iam     string
-	address string
-	output  *lockedBuffer
-	process *exec.Cmd
-	ended   chan struct{}
+	tb       testing.TB
+	root     string
+	versions string // where old versions lie; empty: none are kept
+	iam      string
+	address  string
+	output   *lockedBuffer
+	process  *exec.Cmd
+	ended    chan struct{}
 }
 
 // Start runs a store until the test ends.
-func Start(tb testing.TB) *Server {
+func Start(tb testing.TB) *Server { tb.Helper(); return start(tb, false) }
+
+// StartVersioned runs one that can keep versions: see VersionedBucket.
+func StartVersioned(tb testing.TB) *Server { tb.Helper(); return start(tb, true) }
+
+func start(tb testing.TB, versioned bool) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
 	s := &Server{
@@ -52,7 +58,12 @@ func Start(tb testing.TB) *Server {
 		iam:    filepath.Join(dir, "iam"),
 		output: &lockedBuffer{},
 	}
-	for _, d := range []string{s.root, s.iam} {
+	folders := []string{s.root, s.iam}
+	if versioned {
+		s.versions = filepath.Join(dir, "versions")
+		folders = append(folders, s.versions)
+	}
+	for _, d := range folders {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			tb.Fatal(err)
 		}
@@ -101,7 +112,16 @@ func (s *Server) Bucket(name string) { s.tb.Helper(); s.bucket(name, false) }
 // LockedBucket is a Bucket with object lock.
 func (s *Server) LockedBucket(name string) { s.tb.Helper(); s.bucket(name, true) }
 
-func (s *Server) bucket(name string, locked bool) {
+// VersionedBucket is a Bucket that keeps what is deleted or replaced.
+func (s *Server) VersionedBucket(name string) {
+	s.tb.Helper()
+	client := s.bucket(name, false)
+	if err := client.EnableVersioning(context.Background(), name); err != nil {
+		s.tb.Fatalf("have bucket %s keep versions: %v", name, err)
+	}
+}
+
+func (s *Server) bucket(name string, locked bool) *minio.Client {
 	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -120,6 +140,7 @@ func (s *Server) bucket(name string, locked bool) {
 	if err := client.SetBucketPolicy(ctx, name, policy); err != nil {
 		s.tb.Fatalf("set policy of bucket %s: %v", name, err)
 	}
+	return client
 }
 
 // File is where the store keeps an object: to damage it behind the store's back.
@@ -153,8 +174,11 @@ func (s *Server) Flip(bucket, key string) {
 // start reports whether the store answers.
 func (s *Server) start() bool {
 	s.tb.Helper()
-	cmd := exec.Command(Binary(s.tb, "versitygw"), "--port", s.address, "--health", "/health", "--keep-alive", "--quiet",
-		"--iam-dir", s.iam, "posix", s.root)
+	arguments := []string{"--port", s.address, "--health", "/health", "--keep-alive", "--quiet", "--iam-dir", s.iam, "posix"}
+	if s.versions != "" {
+		arguments = append(arguments, "--versioning-dir", s.versions)
+	}
+	cmd := exec.Command(Binary(s.tb, "versitygw"), append(arguments, s.root)...)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+s.Admin.Access, "ROOT_SECRET_ACCESS_KEY="+s.Admin.Secret)
 	cmd.Stdout, cmd.Stderr = s.output, s.output
 	// A test binary that panics or is killed runs no cleanup.
