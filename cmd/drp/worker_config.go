@@ -35,8 +35,9 @@ type workerConfig struct {
 	Capacity     capacityValue  `yaml:"capacity"`  // of this site's store
 
 	// What protects this site's copies from everybody else, the leader included: it is read from this file alone.
-	Grace graceValue `yaml:"grace"`
-	Brake brakeValue `yaml:"brake"`
+	Grace    graceValue    `yaml:"grace"`
+	Brake    brakeValue    `yaml:"brake"`
+	Erasures erasuresValue `yaml:"erasures"` // accounts within a day
 
 	// Recipients (age1…) of break-glass passwords. With any, nobody else's word on them counts.
 	Recipients []string `yaml:"recipients"`
@@ -69,14 +70,16 @@ type (
 	durationValue time.Duration
 	graceValue    time.Duration
 	brakeValue    int // percent
+	erasuresValue int // as maintenance.Keeper has it: none are -1
 	upkeepValue   int
 	sizeValue     int64 // bytes
 	capacityValue int64 // bytes
 )
 
 const (
-	leastGrace = time.Hour
-	mostUpkeep = 64
+	leastGrace   = time.Hour
+	mostUpkeep   = 64
+	mostErasures = 10000
 )
 
 // UnmarshalYAML implements yaml.NodeUnmarshaler.
@@ -107,6 +110,18 @@ func (v *brakeValue) UnmarshalYAML(n ast.Node) error {
 	}
 	*v = brakeValue(percent)
 	return misplaced(n, "brake", err)
+}
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (v *erasuresValue) UnmarshalYAML(n ast.Node) error {
+	count, err := strconv.Atoi(scalar(n))
+	if err != nil || count < 0 || count > mostErasures {
+		err = fmt.Errorf("%q is not a number of accounts within a day, from 0 (none at all) to %d", scalar(n), mostErasures)
+	}
+	if *v = erasuresValue(count); count == 0 {
+		*v = -1
+	}
+	return misplaced(n, "erasures", err)
 }
 
 // UnmarshalYAML implements yaml.NodeUnmarshaler.
@@ -152,7 +167,7 @@ func misplaced(n ast.Node, field string, err error) error {
 }
 
 func (c workerConfig) keeper() *maintenance.Keeper {
-	return &maintenance.Keeper{Site: c.Site, Grace: time.Duration(c.Grace), Brake: int(c.Brake)}
+	return &maintenance.Keeper{Site: c.Site, Grace: time.Duration(c.Grace), Brake: int(c.Brake), Erasures: int(c.Erasures)}
 }
 
 func (c workerConfig) verifier() *verify.Verifier {

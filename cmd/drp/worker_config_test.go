@@ -10,12 +10,16 @@ import (
 func TestWorkerConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "worker.yaml")
 	for name, c := range map[string]struct{ text, want string }{
-		"good":                {"site: par1\ngrace: 14d\nbrake: 30%\nupkeep_at_once: 3\nprove_up_to: 20GiB\ncapacity: 20TiB\n", ""},
+		"good":                {"site: par1\ngrace: 14d\nbrake: 30%\nerasures: 5\nupkeep_at_once: 3\nprove_up_to: 20GiB\ncapacity: 20TiB\n", ""},
 		"short grace":         {"site: par1\ngrace: 5m\n", ":2:8: grace: what was deleted is kept for 1h at least"},
 		"no duration":         {"grace: soon\n", `:1:8: grace: "soon" is no duration`},
 		"brake of nothing":    {"site: par1\nbrake: 100%\n", `:2:8: brake: "100%" is not from 1% to 99%`},
 		"brake in words":      {"brake: half\n", `:1:8: brake: "half" is not from 1% to 99%`},
 		"brake as a list":     {"brake: [1]\n", `:1:8: brake: "[1]" is not from 1% to 99%`},
+		"erasures of a kind":  {"site: par1\nerasures: many\n", `:2:11: erasures: "many" is not a number of accounts within a day, from 0 (none at all) to 10000`},
+		"fewer than none":     {"erasures: -1\n", `:1:11: erasures: "-1" is not a number of accounts`},
+		"erasures as a list":  {"erasures: [1]\n", `:1:11: erasures: "[1]" is not a number of accounts`},
+		"erasures of all":     {"erasures: 10001\n", `:1:11: erasures: "10001" is not a number of accounts`},
 		"none at once":        {"upkeep_at_once: 0\n", `:1:17: upkeep_at_once: "0" is not a number from 1 to 64`},
 		"no size":             {"prove_up_to: much\n", `:1:14: prove_up_to: "much" is no size`},
 		"capacity in TB":      {"capacity: 20TB\n", `:1:11: capacity: the size "20TB" has an unknown unit`},
@@ -47,7 +51,7 @@ func TestWorkerConfig(t *testing.T) {
 				t.Error(err)
 			case c.want == "":
 				k, v := got.keeper(), got.verifier()
-				if k.Grace != 14*24*time.Hour || k.Brake != 30 || got.Upkeep != 3 || v.MostBytes != 20<<30 || got.Capacity != 20<<40 {
+				if k.Grace != 14*24*time.Hour || k.Brake != 30 || k.Erasures != 5 || got.Upkeep != 3 || v.MostBytes != 20<<30 || got.Capacity != 20<<40 {
 					t.Errorf("read %+v", got)
 				}
 			case err == nil || err.Error()[:min(len(err.Error()), len("read configuration: "+path+c.want))] != "read configuration: "+path+c.want:
@@ -91,5 +95,19 @@ func TestWorkerConfig_bandwidth(t *testing.T) {
 	}
 	if (bandwidthValue{}).open() != nil {
 		t.Error("a bound where none is written")
+	}
+}
+
+// TestWorkerConfig_erasures: none at all is another thing than nothing said.
+func TestWorkerConfig_erasures(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "worker.yaml")
+	for text, want := range map[string]int{"site: par1\n": 0, "erasures: 0\n": -1, "erasures: 10000\n": 10000} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var got workerConfig
+		if err := readConfig(path, &got); err != nil || got.keeper().Erasures != want {
+			t.Errorf("%q: got %d, %v, want %d", text, got.keeper().Erasures, err, want)
+		}
 	}
 }

@@ -63,6 +63,11 @@ func wireReport(r worker.Report) wire.WorkerReport {
 	for _, k := range r.Keyed {
 		report.Keyed = append(report.Keyed, wireKeyed(k))
 	}
+	for _, e := range r.Erased {
+		report.Erased = append(report.Erased, wire.Erased{
+			ID: e.ID, Account: state.AccountName(e.Account), Until: e.Until, Repositories: convert[state.AccountName](e.Repositories),
+			Objects: e.Objects, Bytes: e.Bytes, Empty: e.Empty, Error: e.Error})
+	}
 	for _, t := range r.Trash {
 		report.Trash = append(report.Trash, wire.Trash{Account: state.AccountName(t.Account), Objects: t.Objects, Bytes: t.Bytes, Over: t.Over})
 	}
@@ -97,6 +102,9 @@ func workerDesired(d wire.WorkerDesired) worker.Desired {
 	}
 	for _, j := range d.Keys {
 		desired.Keys = append(desired.Keys, workerKeyJob(j))
+	}
+	for _, j := range d.Erase {
+		desired.Erase = append(desired.Erase, worker.EraseJob{Account: string(j.Account)})
 	}
 	return desired
 }

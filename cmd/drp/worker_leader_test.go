@@ -93,9 +93,9 @@ func TestWorkerLeader_losesNothing(t *testing.T) {
 	d := wire.WorkerDesired{
 		Revision: 1, NewSite: true, Fill: true, Revoked: identity.Revocations{},
 		Initial: []wire.InitialJob{{}}, Copy: []wire.CopyJob{{}}, Maintain: []wire.MaintainJob{{}}, Verify: []wire.VerifyJob{{}},
-		Remove: []wire.RemoveJob{{}}, Keys: []wire.KeyJob{{}},
+		Remove: []wire.RemoveJob{{}}, Keys: []wire.KeyJob{{}}, Erase: []wire.EraseJob{{}},
 	}
-	for _, job := range []any{&d.Initial[0], &d.Copy[0], &d.Maintain[0], &d.Verify[0], &d.Remove[0], &d.Keys[0]} {
+	for _, job := range []any{&d.Initial[0], &d.Copy[0], &d.Maintain[0], &d.Verify[0], &d.Remove[0], &d.Keys[0], &d.Erase[0]} {
 		full(reflect.ValueOf(job).Elem())
 	}
 	d.Verify[0].Kind = state.Proven

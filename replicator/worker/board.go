@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"drp/replicator"
+	"drp/replicator/maintenance"
 )
 
 // mostSnapshots bounds one PassReport: what the leader makes of it has to fit into one entry of the log.
@@ -34,6 +35,7 @@ type board struct {
 
 	upkeep upkeep
 	keys   keyBoard
+	erase  eraseBoard
 	turns  *turns // of whoever works on an account, also inside of a job
 }
 
@@ -65,7 +67,7 @@ func newBoard() *board {
 	return &board{
 		initial: make(map[string]*initialJob), copies: make(map[route]*copyJob),
 		making: make(map[string]bool), passing: make(map[string]string), sick: make(map[string]bool),
-		upkeep: newUpkeep(), keys: newKeyBoard(), turns: &turns{},
+		upkeep: newUpkeep(), keys: newKeyBoard(), erase: newEraseBoard(), turns: &turns{},
 	}
 }
 
@@ -74,6 +76,8 @@ func (b *board) want(d Desired) {
 	b.revision, b.fresh, b.tellFill = d.Revision, d.New, d.Fill
 	b.upkeep.want(d)
 	b.keys.want(d.Keys)
+	b.erase.want(d.Erase)
+	b.turns.leave(b.erase.accounts())
 	named := make(map[string]bool)
 	for _, want := range d.Initial {
 		named[want.Account] = true
@@ -171,13 +175,14 @@ func (b *board) next(now time.Time) (first time.Time, ok bool) {
 	}
 	b.upkeep.each(consider)
 	b.keys.each(consider)
+	b.erase.each(consider)
 	return first, ok
 }
 
 // dueInitial returns the jobs to begin: one for each account, limit in all. They count as under way.
 func (b *board) dueInitial(now time.Time, limit int) (begin []*initialJob) {
 	for account, j := range b.initial {
-		if at, due := j.due(); due && !at.After(now) && !b.making[account] && len(b.making) < limit {
+		if at, due := j.due(); due && !at.After(now) && !b.making[account] && len(b.making) < limit && b.turns.begin(account, copying) {
 			b.making[account] = true
 			begin = append(begin, j)
 		}
@@ -236,6 +241,7 @@ func (b *board) beginFirst(due []*copyJob, asked map[string]bool) *copyJob {
 func (b *board) initialEnded(j *initialJob, work InitialJob, err error, now time.Time) (abandoned bool) {
 	j.cancel = nil
 	delete(b.making, work.Account)
+	b.turns.end(work.Account, copying)
 	if j.dropped || b.initial[work.Account] != j {
 		return true
 	}
@@ -259,7 +265,7 @@ func (b *board) copyEnded(j *copyJob, work CopyJob, report replicator.Report, er
 	var incomplete *replicator.IncompleteError
 	b.sick[work.From] = err != nil && !errors.As(err, &incomplete) && !errors.Is(err, replicator.ErrNoRepository) &&
 		!errors.Is(err, replicator.ErrConfigDiffers) && !errors.Is(err, replicator.ErrChanged) &&
-		!errors.Is(err, errBucketLost) && !errors.Is(err, errFollow)
+		!errors.Is(err, errBucketLost) && !errors.Is(err, errFollow) && !errors.Is(err, maintenance.ErrErased)
 
 	there := make(map[string]bool, len(report.Snapshots))
 	for _, id := range report.Snapshots {
@@ -349,13 +355,15 @@ func (b *board) report(now time.Time) (r Report, urgent bool) {
 	}
 	b.upkeep.report(&r, now)
 	b.keys.report(&r)
-	return r, urgent || len(r.Passes)+len(r.Maintained)+len(r.Verified)+len(r.Removed)+len(r.Keyed) > 0
+	r.Erased = slices.Clone(b.erase.erased)
+	return r, urgent || len(r.Passes)+len(r.Maintained)+len(r.Verified)+len(r.Removed)+len(r.Keyed)+len(r.Erased) > 0
 }
 
 // told forgets what the leader has taken.
 func (b *board) told(sent Report) {
 	b.upkeep.told(sent)
 	b.keys.told(sent)
+	b.erase.forget(sent)
 	for _, i := range sent.Ready {
 		if j := b.initial[i.Account]; j != nil && j.want.Home == i.Home {
 			j.told = true

@@ -69,6 +69,15 @@ func (w *Worker) bucket(ctx context.Context, fresh bool) error {
 	return err
 }
 
+// ready is bucket for what is done to one repository: of an account that was erased here nothing comes back, whatever the
+// leader says.
+func (w *Worker) ready(ctx context.Context, repository string, fresh bool) error {
+	if err := w.bucket(ctx, fresh); err != nil {
+		return err
+	}
+	return maintenance.Erased(ctx, w.Store, repository)
+}
+
 // create makes an account's repository in this site's store, or finds that it is there. Done twice it is harmless; what
 // an earlier one left half made is made again. fresh is Desired.New.
 func (w *Worker) create(ctx context.Context, job InitialJob, fresh bool) error {
@@ -80,7 +89,7 @@ func (w *Worker) create(ctx context.Context, job InitialJob, fresh bool) error {
 		return errors.New("create repository: this worker has no restic")
 	}
 	// restic itself would wait a quarter of an hour for a store that does not answer.
-	if err := w.bucket(ctx, fresh); err != nil {
+	if err := w.ready(ctx, job.Account, fresh); err != nil {
 		return err
 	}
 	c := w.Store.Config()
@@ -124,7 +133,7 @@ func (w *Worker) copier(t *turns, log *slog.Logger) func(context.Context, CopyJo
 			return replicator.Report{}, err
 		}
 		defer source.Close()
-		if err := w.bucket(ctx, fresh); err != nil {
+		if err := w.ready(ctx, job.Account, fresh); err != nil {
 			return replicator.Report{}, err
 		}
 		options := replicator.Options{Logger: log.With("account", job.Account, "from", job.From)}

@@ -27,27 +27,9 @@ type keyBoard struct {
 
 func newKeyBoard() keyBoard { return keyBoard{jobs: make(map[string]*upkeepJob[KeyJob])} }
 
-// want takes over what is to be done. Another job than before breaks off the one that is under way: whatever that has done by
-// then, the next one finds.
+// want takes over what is to be done.
 func (b *keyBoard) want(all []KeyJob) {
-	jobs := make(map[string]*upkeepJob[KeyJob])
-	for _, want := range all {
-		if jobs[want.Account] != nil {
-			continue
-		}
-		j := b.jobs[want.Account]
-		if j == nil || !reflect.DeepEqual(j.want, want) {
-			j.drop()
-			j = &upkeepJob[KeyJob]{want: want}
-		}
-		jobs[want.Account] = j
-	}
-	for account, j := range b.jobs {
-		if jobs[account] == nil {
-			j.drop()
-		}
-	}
-	b.jobs = jobs
+	b.jobs = takeOver(b.jobs, all, func(j KeyJob) string { return j.Account }, func(x, y KeyJob) bool { return reflect.DeepEqual(x, y) })
 }
 
 // turn is what a job does to a repository: what takes keys away has it for itself, so that a pass or a check does not find less
@@ -127,15 +109,9 @@ func (b *keyBoard) told(sent Report) {
 // startKeys begins what is due of keys.
 func (r *run) startKeys(ctx context.Context, now time.Time) {
 	for _, j := range r.board.keys.due(now, r.board.turns) {
-		work := j.want
-		jobContext, cancel := context.WithCancel(ctx)
-		j.cancel = cancel
-		r.jobs.Go(func() {
-			defer cancel()
-			made, err := r.key(jobContext, work)
-			r.board.turns.end(work.Account, work.turn())
-			r.ended <- func() { r.keysEnded(j, work, made, err) }
-		})
+		launch(ctx, r, j, r.key,
+			func(work KeyJob) { r.board.turns.end(work.Account, work.turn()) },
+			func(work KeyJob, made keyfiles.Made, err error) { r.keysEnded(j, work, made, err) })
 	}
 }
 
@@ -158,7 +134,7 @@ func (w *Worker) keyHere(ctx context.Context, job KeyJob) (keyfiles.Made, error)
 	if _, err := prefixOf(job.Account); err != nil {
 		return made, err
 	}
-	if err := w.bucket(ctx, false); err != nil {
+	if err := w.ready(ctx, job.Account, false); err != nil {
 		return made, err
 	}
 	if job.Make != "" {

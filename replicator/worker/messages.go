@@ -28,7 +28,8 @@ type Report struct {
 	Verified   []Verified
 	Removed    []Removed
 	Keyed      []Keyed // told once, too
-	Fill       *Fill   // nil: not known, or the leader did not ask for it
+	Erased     []Erased
+	Fill       *Fill // nil: not known, or the leader did not ask for it
 	// Trash waits until all data of a copy was read; longest first, and of so many the longest only. What a leader that does
 	// not read it has no need of is not there.
 	Trash []Trash
@@ -78,6 +79,7 @@ type Desired struct {
 	Verify   []VerifyJob
 	Remove   []RemoveJob
 	Keys     []KeyJob
+	Erase    []EraseJob // all of them: one that is no longer here was taken back, unless it was told to be done
 }
 
 // InitialJob: create the account's repository in this site's store.
@@ -182,4 +184,17 @@ type Removed struct {
 	ID, Account    string
 	Objects, Bytes int64  // moved to the trash
 	Error          string // a sentence; empty: nothing of it is left in its place
+}
+
+// EraseJob: delete for good all that this site has of an account that has left: an account's name, and not a repository's.
+type EraseJob struct{ Account string }
+
+// Erased is how far one is.
+type Erased struct {
+	ID, Account    string
+	Until          time.Time // before this nothing is deleted; zero: the wait is over
+	Repositories   []string  // that were found
+	Objects, Bytes int64     // deleted, all runs together; with an error perhaps fewer than were
+	Empty          time.Time // when nothing was left; zero: it is not done
+	Error          string    // a sentence: why it stands still, or goes on later
 }

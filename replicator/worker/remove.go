@@ -13,21 +13,7 @@ import (
 
 // wantRemoved takes over which repositories are to go.
 func (u *upkeep) wantRemoved(jobs []RemoveJob) {
-	remove := make(map[string]*upkeepJob[RemoveJob])
-	for _, want := range jobs {
-		j := u.remove[want.Account]
-		if j == nil || j.want != want {
-			j.drop()
-			j = &upkeepJob[RemoveJob]{want: want}
-		}
-		remove[want.Account] = j
-	}
-	for account, j := range u.remove {
-		if remove[account] != j {
-			j.drop()
-		}
-	}
-	u.remove = remove
+	u.remove = takeOver(u.remove, jobs, func(j RemoveJob) string { return j.Account }, func(a, b RemoveJob) bool { return a == b })
 }
 
 // dueRemovals returns the jobs to begin; each has its turn, and counts as under way.
@@ -58,15 +44,9 @@ func (u *upkeep) removeEnded(j *upkeepJob[RemoveJob], work RemoveJob, r maintena
 // startRemovals begins what is due of them.
 func (r *run) startRemovals(ctx context.Context, now time.Time, limit int) {
 	for _, j := range r.board.upkeep.dueRemovals(now, limit, r.board.turns) {
-		work := j.want
-		jobContext, cancel := context.WithCancel(ctx)
-		j.cancel = cancel
-		r.jobs.Go(func() {
-			defer cancel()
-			result, err := r.remove(jobContext, work)
-			r.board.turns.end(work.Account, deleting)
-			r.ended <- func() { r.removeEnded(j, work, result, err) }
-		})
+		launch(ctx, r, j, r.remove,
+			func(work RemoveJob) { r.board.turns.end(work.Account, deleting) },
+			func(work RemoveJob, result maintenance.Result, err error) { r.removeEnded(j, work, result, err) })
 	}
 }
 
@@ -86,7 +66,7 @@ func (w *Worker) removeHere(ctx context.Context, job RemoveJob) (maintenance.Res
 	if w.Keeper == nil {
 		return maintenance.Result{}, errors.New("this worker has no restic")
 	}
-	if err := w.bucket(ctx, false); err != nil {
+	if err := w.ready(ctx, job.Account, false); err != nil {
 		return maintenance.Result{}, fmt.Errorf("remove repository %s: %w", job.Account, err)
 	}
 	return w.Keeper.Remove(ctx, job.Account, job.Successor)

@@ -251,7 +251,7 @@ func (w *Worker) maintainHere(ctx context.Context, job MaintainJob) (maintenance
 	case job.Home.Site != w.Site:
 		return maintenance.Result{}, fmt.Errorf("its home is at site %s: nothing is deleted at %s", job.Home.Site, w.Site)
 	}
-	if err := w.bucket(ctx, false); err != nil {
+	if err := w.ready(ctx, job.Account, false); err != nil {
 		return maintenance.Result{}, err
 	}
 	return w.Keeper.Run(ctx, maintenance.Job{
@@ -272,7 +272,7 @@ func (w *Worker) verifyHere(ctx context.Context, job VerifyJob) error {
 	if _, err := prefixOf(job.Account); err != nil {
 		return err
 	}
-	if err := w.bucket(ctx, false); err != nil {
+	if err := w.ready(ctx, job.Account, false); err != nil {
 		return err
 	}
 	if err := w.Keeper.CheckConfig(ctx, job.Account); err != nil {

@@ -64,6 +64,8 @@ type Worker struct {
 	verify   func(ctx context.Context, job VerifyJob) error
 	remove   func(ctx context.Context, job RemoveJob) (maintenance.Result, error)
 	key      func(ctx context.Context, job KeyJob) (keyfiles.Made, error)
+	erase    func(ctx context.Context, job EraseJob) (maintenance.Erasure, error)
+	takeBack func(ctx context.Context, wanted map[string]bool) error
 	used     func(ctx context.Context) (int64, error)
 }
 
@@ -100,6 +102,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	if r.key = w.key; r.key == nil {
 		r.key = w.keyHere
 	}
+	if r.erase = w.erase; r.erase == nil {
+		r.erase = w.eraseHere
+	}
+	if r.takeBack = w.takeBack; r.takeBack == nil {
+		r.takeBack = w.takeBackHere
+	}
 	if r.used = w.used; r.used == nil {
 		r.used = func(ctx context.Context) (int64, error) { return w.Store.Used(ctx) }
 	}
@@ -123,6 +131,8 @@ type run struct {
 	verify   func(ctx context.Context, job VerifyJob) error
 	remove   func(ctx context.Context, job RemoveJob) (maintenance.Result, error)
 	key      func(ctx context.Context, job KeyJob) (keyfiles.Made, error)
+	erase    func(ctx context.Context, job EraseJob) (maintenance.Erasure, error)
+	takeBack func(ctx context.Context, wanted map[string]bool) error
 	sweeping bool
 	sweepAt  time.Time // not before
 	used     func(ctx context.Context) (int64, error)
@@ -290,6 +300,7 @@ func (r *run) start(ctx context.Context, now time.Time) {
 	}
 	r.startUpkeep(ctx, now)
 	r.startKeys(ctx, now)
+	r.startErasures(ctx, now)
 	r.startFill(ctx, now)
 }
 
@@ -297,26 +308,15 @@ func (r *run) start(ctx context.Context, now time.Time) {
 func (r *run) startUpkeep(ctx context.Context, now time.Time) {
 	limit := cmp.Or(r.UpkeepAtOnce, upkeepAtOnce)
 	for _, j := range r.board.upkeep.dueMaintain(now, limit, r.board.turns) {
-		work := j.want
-		jobContext, cancel := context.WithCancel(ctx)
-		j.cancel = cancel
-		r.jobs.Go(func() {
-			defer cancel()
-			result, err := r.maintain(jobContext, work)
-			r.board.turns.end(work.Account, deleting)
-			r.ended <- func() { r.maintainEnded(j, work, result, err) }
-		})
+		launch(ctx, r, j, r.maintain,
+			func(work MaintainJob) { r.board.turns.end(work.Account, deleting) },
+			func(work MaintainJob, result maintenance.Result, err error) { r.maintainEnded(j, work, result, err) })
 	}
 	for _, j := range r.board.upkeep.dueVerify(now, limit, r.board.turns) {
-		work := j.want
-		jobContext, cancel := context.WithCancel(ctx)
-		j.cancel = cancel
-		r.jobs.Go(func() {
-			defer cancel()
-			err := r.verify(jobContext, work)
-			r.board.turns.end(work.Account, reading)
-			r.ended <- func() { r.verifyEnded(j, work, err, now) }
-		})
+		launch(ctx, r, j,
+			func(ctx context.Context, work VerifyJob) (struct{}, error) { return struct{}{}, r.verify(ctx, work) },
+			func(work VerifyJob) { r.board.turns.end(work.Account, reading) },
+			func(work VerifyJob, _ struct{}, err error) { r.verifyEnded(j, work, err, now) })
 	}
 	r.startRemovals(ctx, now, limit)
 	if r.Keeper == nil || r.sweeping || now.Before(r.sweepAt) {

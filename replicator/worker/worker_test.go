@@ -33,6 +33,7 @@ type leader struct {
 	verified   []Verified
 	removed    []Removed
 	keyed      []Keyed
+	erased     []Erased
 	fill       *Fill // as it was last told
 }
 
@@ -76,6 +77,12 @@ func (l *leader) Sync(ctx context.Context, r Report) (Desired, error) {
 		if !l.heard[k.ID] {
 			l.heard[k.ID] = true
 			l.keyed = append(l.keyed, k)
+		}
+	}
+	for _, e := range r.Erased {
+		if !l.heard[e.ID] {
+			l.heard[e.ID] = true
+			l.erased = append(l.erased, e)
 		}
 	}
 	for _, i := range r.Ready {
