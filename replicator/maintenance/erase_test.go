@@ -502,6 +502,32 @@ func TestErase_Lies(t *testing.T) {
 			}
 		})
 	}
+	t.Run("all listings of one look", func(t *testing.T) {
+		for at := range 6 {
+			w, s, own, others := leaving(t)
+			look := -1
+			s.breaks(func(c storetest.Call) *storetest.Fault {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if c.Operation != storetest.List || strings.HasPrefix(c.Key, ".eras") {
+					return nil
+				}
+				if c.Key == "shop/" {
+					look++
+				}
+				if look != at {
+					return nil
+				}
+				return &storetest.Fault{Listing: empty}
+			})
+			s.erase(t)
+			w.pass(worldGrace)
+			if e := s.erase(t); e.Objects != int64(len(own)) {
+				t.Errorf("look %d: %+v, want %d objects", at, e, len(own))
+			}
+			s.same(t, others)
+		}
+	})
 	t.Run("all listings, but one is asked for by name", func(t *testing.T) {
 		w, s, _, _ := leaving(t)
 		s.erase(t)
@@ -691,8 +717,12 @@ func TestErase_Brake(t *testing.T) {
 			e, err := look(n)
 			var brake *maintenance.ErasureBrakeError
 			switch {
-			case errors.As(err, &brake):
-				if s.keeper.Erasures > 0 && (!strings.Contains(err.Error(), "of 3 accounts has begun here within a day") || e.Next.IsZero()) {
+			case errors.As(err, &brake) && s.keeper.Erasures < 0:
+				if !strings.Contains(err.Error(), "this site erases none at all (erasures: 0") || !e.Next.IsZero() {
+					t.Errorf("got %+v, %v", e, err)
+				}
+			case brake != nil:
+				if !strings.Contains(err.Error(), "of 3 accounts has begun here within a day") || e.Next.IsZero() {
 					t.Errorf("got %+v, %v", e, err)
 				}
 			case err != nil:
