@@ -99,7 +99,7 @@ func (b *eraseBoard) due(now time.Time, t *turns) (begin []*upkeepJob[EraseJob])
 		return nil
 	}
 	for account, j := range b.jobs {
-		if at, due := j.due(); due && !at.After(now) && !b.now[account] && len(b.now) < erasuresAtOnce && t.beginErase(account) {
+		if at, due := j.due(); due && !at.After(now) && len(b.now) < erasuresAtOnce && t.beginErase(account) {
 			b.now[account] = true
 			begin = append(begin, j)
 		}

@@ -119,7 +119,7 @@ func TestWorker_Erase(t *testing.T) {
 		if want := (Erased{Account: "shop", Repositories: []string{"shop"}, Objects: 7, Bytes: 70, Empty: until}); !cmp.Equal(got[len(got)-1], want) {
 			t.Error(cmp.Diff(want, got[len(got)-1]))
 		}
-		time.Sleep(5 * time.Minute) // the leader has forgotten
+		time.Sleep(time.Hour) // the leader has forgotten
 		synctest.Wait()
 		if again := s.told(); len(again) <= len(got) || again[len(again)-1].Empty.IsZero() {
 			t.Errorf("told %v", again)
@@ -229,8 +229,12 @@ func TestWorker_EraseTakenBack(t *testing.T) {
 			t.Fatalf("at the start: %v", did)
 		}
 		fail = false // the next one does not work, the one after that does
-		s.leader.want(Desired{Erase: eraseJobs("blog")})
+		s.leader.want(Desired{Erase: eraseJobs("blog"), Copy: []CopyJob{job("shop", "par1", "s1")}})
+		time.Sleep(time.Minute)
 		synctest.Wait()
+		if slices.Contains(s.started(), "copy shop") {
+			t.Error("a copy has begun beside an erasure that has not ended")
+		}
 		s.leader.want(Desired{Erase: eraseJobs("blog", "shop")})
 		synctest.Wait()
 		if n := len(s.did()); n != 3 {

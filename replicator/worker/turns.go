@@ -36,7 +36,8 @@ func (t *turns) leave(accounts map[string]bool) {
 	t.leaving = accounts
 }
 
-// beginErase reports false as long as anything is done to a repository of the account.
+// beginErase reports false as long as anything is done to a repository of the account. It is called by who knows that no other
+// erasure of it is under way.
 func (t *turns) beginErase(account string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -44,9 +45,6 @@ func (t *turns) beginErase(account string) bool {
 		if accountOf(repository) == account {
 			return false
 		}
-	}
-	if t.erasing[account] {
-		return false
 	}
 	if t.erasing == nil {
 		t.erasing = make(map[string]bool)
