@@ -32,6 +32,7 @@ var below = map[string]bool{
 	"drp/raftstore/state":    true,
 	"drp/raftstore/identity": true,
 	"drp/raftstore/audit":    true,
+	"drp/raftstore/signed":   true,
 }
 
 // alongside are pairs that the order of layers alone would allow or forbid wrongly.

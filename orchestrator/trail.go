@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"drp/raftstore/audit"
+	"drp/raftstore/signed"
 	"drp/raftstore/state"
 )
 
 // TrailOptions say how the audit trail is exported. Zero fields get working defaults.
 type TrailOptions struct {
 	// Sign signs checkpoints with this coordinator's certificate. Nil: nothing is exported.
-	Sign audit.Signer
+	Sign signed.Signer
 	// Vouch says why a checkpoint that lies in a store is not a coordinator's of this cluster. Nil: nothing is carried from
 	// store to store.
 	Vouch func(*audit.Signed) error

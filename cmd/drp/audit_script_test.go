@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"drp/raftstore/audit"
+	"drp/raftstore/signed"
 	"drp/raftstore/state"
 )
 
@@ -43,7 +44,7 @@ func trail(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
-func signer(ts *testscript.TestScript, holder string) audit.Signer {
+func signer(ts *testscript.TestScript, holder string) signed.Signer {
 	dir := ts.MkAbs(".")
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, holder+".pem"), filepath.Join(dir, holder+".key"))
 	ts.Check(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"drp/raftstore/signed"
 	"drp/raftstore/state"
 )
 
@@ -44,7 +45,7 @@ func FuzzReadCheckpoint(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, err := encode(s); err != nil || !bytes.Equal(again, body) {
+		if again, err := signed.Encode(s); err != nil || !bytes.Equal(again, body) {
 			t.Errorf("taken for good: %q, written: %q (%v)", body, again, err)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"drp/raftstore/signed"
 	"drp/raftstore/state"
 )
 
@@ -119,7 +120,7 @@ func mutations() []mutation {
 			if err := json.Unmarshal([]byte(all[i]), &fields); err != nil {
 				v.tb.Fatal(err)
 			}
-			again, err := encode(fields)
+			again, err := signed.Encode(fields)
 			if err != nil {
 				v.tb.Fatal(err)
 			}
@@ -136,7 +137,7 @@ func mutations() []mutation {
 				before = v.entry(all[i-1]).Hash
 			} else {
 				var h Header
-				if err := decode([]byte(all[0]), &h); err != nil {
+				if err := signed.Decode([]byte(all[0]), &h); err != nil {
 					v.tb.Fatal(err)
 				}
 				before = h.Previous
@@ -167,7 +168,7 @@ func mutations() []mutation {
 		onOne("trailer changed", func(v *victim, text []byte) []byte {
 			all := lines(text)
 			var t trailer
-			if err := decode([]byte(all[len(all)-1]), &t); err != nil {
+			if err := signed.Decode([]byte(all[len(all)-1]), &t); err != nil {
 				v.tb.Fatal(err)
 			}
 			switch v.r.IntN(4) {
@@ -186,7 +187,7 @@ func mutations() []mutation {
 		onOne("header changed, the sum made anew", func(v *victim, text []byte) []byte {
 			all := lines(text)
 			var h Header
-			if err := decode([]byte(all[0]), &h); err != nil {
+			if err := signed.Decode([]byte(all[0]), &h); err != nil {
 				v.tb.Fatal(err)
 			}
 			switch v.r.IntN(4) {
@@ -252,14 +253,14 @@ func mutations() []mutation {
 
 func (v *victim) entry(line string) *state.AuditEntry {
 	var e state.AuditEntry
-	if err := decode([]byte(line), &e); err != nil {
+	if err := signed.Decode([]byte(line), &e); err != nil {
 		v.tb.Fatal(err)
 	}
 	return &e
 }
 
 func (v *victim) line(of any) string {
-	line, err := encode(of)
+	line, err := signed.Encode(of)
 	if err != nil {
 		v.tb.Fatal(err)
 	}
@@ -268,7 +269,7 @@ func (v *victim) line(of any) string {
 
 func (h *history) firstOf(segment []byte) uint64 {
 	var header Header
-	if err := decode([]byte(lines(segment)[0]), &header); err != nil {
+	if err := signed.Decode([]byte(lines(segment)[0]), &header); err != nil {
 		h.tb.Fatal(err)
 	}
 	return header.First

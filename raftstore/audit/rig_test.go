@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"drp/raftstore/signed"
 	"drp/raftstore/state"
 )
 
@@ -159,11 +160,11 @@ func rewritten(tb testing.TB, header Header, entries []*state.AuditEntry) []byte
 func summed(all []string) []byte {
 	body := strings.Join(all[:len(all)-1], "")
 	var t trailer
-	if decode([]byte(all[len(all)-1]), &t) != nil {
+	if signed.Decode([]byte(all[len(all)-1]), &t) != nil {
 		return []byte(strings.Join(all, ""))
 	}
 	t.SHA256 = sha256.Sum256([]byte(body))
-	line, err := encode(t)
+	line, err := signed.Encode(t)
 	if err != nil {
 		panic(err)
 	}

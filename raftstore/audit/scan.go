@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 
+	"drp/raftstore/signed"
 	"drp/raftstore/state"
 )
 
@@ -102,7 +103,7 @@ func (s *scanner) header() error {
 		return err
 	}
 	h := &s.seg.Header
-	switch err := decode(line, h); {
+	switch err := signed.Decode(line, h); {
 	case err != nil:
 		return s.fault(0, "this is no header of an audit trail: %s", err)
 	case h.Format != Format:
@@ -128,7 +129,7 @@ func (s *scanner) next(visit func(*state.AuditEntry) error) (done bool, err erro
 	}
 	due := s.seg.Last + 1
 	var e state.AuditEntry
-	if err := decode(line, &e); err != nil {
+	if err := signed.Decode(line, &e); err != nil {
 		return false, s.fault(due, "%s", err)
 	}
 	switch {
@@ -151,7 +152,7 @@ func (s *scanner) next(visit func(*state.AuditEntry) error) (done bool, err erro
 
 func (s *scanner) trailer(line []byte) error {
 	var t trailer
-	if err := decode(line, &t); err != nil {
+	if err := signed.Decode(line, &t); err != nil {
 		return s.fault(0, "the trailer: %s", err)
 	}
 	var sum state.Digest

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 
+	"drp/raftstore/signed"
 	"drp/raftstore/state"
 )
 
@@ -57,7 +58,7 @@ func (w *Writer) Close() error {
 func (w *Writer) Head() (seq uint64, head state.Digest) { return w.next - 1, w.head }
 
 func (w *Writer) line(v any) error {
-	line, err := encode(v)
+	line, err := signed.Encode(v)
 	if err != nil {
 		return fmt.Errorf("write audit segment: %w", err)
 	}

@@ -139,6 +139,9 @@ func (c *change) checkDataSite(n SiteName, what, name string) error {
 }
 
 func (c *change) checkAccount(a *Account) error {
+	if err := c.erased(ErrConflict, a.Name); err != nil {
+		return err
+	}
 	if policyTable.get(c.Txn, string(a.Policy)) == nil {
 		return refuse(ErrNotFound, "account %s names policy %q, which does not exist", a.Name, a.Policy)
 	}

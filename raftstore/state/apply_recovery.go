@@ -4,7 +4,7 @@ package state
 // still recorded: it is how the person learns what is true.
 var heldBack = map[Name]bool{
 	Assign: true, AssignmentStop: true, AssignmentFenced: true, TaskCreate: true, RunCreate: true, RunAccounts: true, RunConfirm: true,
-	RepositoryCreate: true, RepositoryRenew: true, RepositoryRemove: true,
+	RepositoryCreate: true, RepositoryRenew: true, RepositoryRemove: true, ErasureOrder: true, ErasureBegin: true,
 }
 
 // checkHold is the promise that a recovered cluster does nothing by itself, whoever leads it and whatever that believes.

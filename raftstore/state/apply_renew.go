@@ -37,9 +37,7 @@ func applyRepositoryRenew(c *change, d RepositoryRenewData) (bool, error) {
 		}
 	}
 	c.forgetRepository(d.Account)
-	if row := repositoryKeysTable.get(c.Txn, old.Name()); row != nil {
-		repositoryKeysTable.drop(c.Txn, row) // no key of it is made or removed any more
-	}
+	repositoryKeysTable.dropKey(c.Txn, old.Name()) // no key of it is made or removed any more
 	c.note("account %s: repository %s is retired, %s takes its place", d.Account, old.Name(), next.Name())
 	return true, nil
 }
@@ -47,15 +45,9 @@ func applyRepositoryRenew(c *change, d RepositoryRenewData) (bool, error) {
 // forgetRepository drops what is known of an account's present repository and is not so of the next one: with no backup on
 // record, the first one into that is due at once.
 func (c *change) forgetRepository(account AccountName) {
-	if row := backupStatusTable.get(c.Txn, string(account)); row != nil {
-		backupStatusTable.drop(c.Txn, row)
-	}
-	if row := maintenanceTable.get(c.Txn, string(account)); row != nil {
-		maintenanceTable.drop(c.Txn, row)
-	}
-	if row := holdersTable.get(c.Txn, string(account)); row != nil {
-		holdersTable.drop(c.Txn, row)
-	}
+	backupStatusTable.dropKey(c.Txn, string(account))
+	maintenanceTable.dropKey(c.Txn, string(account))
+	holdersTable.dropKey(c.Txn, string(account))
 }
 
 // rememberHolder notes that a server knows the password of an account that goes to another one.
@@ -174,12 +166,8 @@ func (c *change) dropRetired(r *Retired) {
 	account, row := r.Repository.Account, r.Repository.Row()
 	c.dropSnapshots(account, c.snapshotsIn(account, r.Repository.Number)...)
 	for _, s := range siteTable.list(c.Txn) {
-		if old := replicationTable.get(c.Txn, compound(string(row), string(s.Name))); old != nil {
-			replicationTable.drop(c.Txn, old)
-		}
-		if old := verificationTable.get(c.Txn, compound(string(row), string(s.Name))); old != nil {
-			verificationTable.drop(c.Txn, old)
-		}
+		replicationTable.dropKey(c.Txn, compound(string(row), string(s.Name)))
+		verificationTable.dropKey(c.Txn, compound(string(row), string(s.Name)))
 	}
 	retiredTable.drop(c.Txn, r)
 	c.note("account %s: repository %s is removed everywhere", account, r.Repository.Name())

@@ -186,6 +186,26 @@ func keysSubject(payload any) (what, detail string) {
 		detail := strconv.Itoa(d.Count) + " tried, " + strconv.Itoa(len(d.Failed)) + " failed"
 		return "break-glass passwords at " + d.Store, detail + " " + d.Error
 	default:
+		return erasureSubject(payload)
+	}
+}
+
+func erasureSubject(payload any) (what, detail string) {
+	account := func(a AccountName) string { return "account " + string(a) }
+	switch d := payload.(type) {
+	case ErasureOrderData:
+		return account(d.Account), "to be erased in " + d.Wait.String() + " " + d.Reason
+	case ErasureCancelData:
+		return account(d.Account), "not to be erased"
+	case ErasureBeginData:
+		return account(d.Account), "erased from the state"
+	case ErasureSiteData:
+		detail := strconv.FormatInt(d.Objects, 10) + " objects erased at " + string(d.Site)
+		if !d.Empty.IsZero() {
+			detail += ", none left"
+		}
+		return account(d.Account), detail + " " + d.Error
+	default:
 		return "", ""
 	}
 }

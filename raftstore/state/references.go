@@ -67,6 +67,9 @@ func (c *change) account(n AccountName) (*Account, error) {
 	if a := accountTable.get(c.Txn, string(n)); a != nil {
 		return a, nil
 	}
+	if err := c.erased(ErrNotFound, n); err != nil {
+		return nil, err
+	}
 	return nil, refuse(ErrNotFound, "there is no account %q", n)
 }
 

@@ -107,6 +107,11 @@ var handlers = map[Name]handler{
 	KeysSwitch:       on(applyKeysSwitch),
 	KeysRetire:       on(applyKeysRetire),
 	BreakGlassRecord: on(applyBreakGlassRecord),
+
+	ErasureOrder:  on(applyErasureOrder),
+	ErasureCancel: on(applyErasureCancel),
+	ErasureBegin:  on(applyErasureBegin),
+	ErasureSite:   on(applyErasureSite),
 }
 
 // on puts the decoding of the payload before a command's function.

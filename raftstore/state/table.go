@@ -121,6 +121,13 @@ func (t table[T]) put(txn *transaction, row *T) {
 	txn.note(t, key, before, row)
 }
 
+// dropKey removes the row with this key, if there is one.
+func (t table[T]) dropKey(txn *transaction, key string) {
+	if row := t.get(txn, key); row != nil {
+		t.drop(txn, row)
+	}
+}
+
 // drop removes a row that is there.
 func (t table[T]) drop(txn *transaction, row *T) {
 	own, key := txn.db.first[t.name], t.key(row)

@@ -84,6 +84,17 @@ var (
 	repositoryKeysTable  = table[RepositoryKeys]{name: "repository-keys", key: func(r *RepositoryKeys) string { return r.Repository }}
 	breakGlassTestsTable = table[BreakGlassTests]{name: "breakglass-tests", key: single[BreakGlassTests]}
 
+	// An open one is found without going over all that were ever done.
+	erasureTable = table[Erasure]{
+		name: "erasures", key: func(r *Erasure) string { return string(r.Account) },
+		by: []index[Erasure]{{"open", func(r *Erasure) []string {
+			if r.Done.IsZero() {
+				return []string{""}
+			}
+			return nil
+		}}},
+	}
+
 	keyTable = table[Key]{
 		name: "keys", key: func(r *Key) string { return r.ID },
 		by: []index[Key]{{"newest", func(r *Key) []string { return []string{newestFirst(r.Created)} }}},
@@ -133,6 +144,7 @@ func allTables() []storedTable {
 		maintenanceTable, verificationTable, pauseTable, catalogueTable,
 		retiredTable, holdersTable,
 		repositoryKeysTable, breakGlassTestsTable,
+		erasureTable,
 	}
 }
 
