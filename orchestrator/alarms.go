@@ -15,6 +15,7 @@ const (
 	alarmSecrets    = "secrets"
 	alarmTrail      = "audit-trail"
 	alarmStore      = "store"
+	alarmClock      = "clock" // the store's
 )
 
 // coordinators are the members as the status shows them.
@@ -41,6 +42,19 @@ func (o *Orchestrator) membersAt(n now) []Member {
 		return nil
 	}
 	return o.members(n.view, n.at)
+}
+
+// clocksDiffer says so where the store has seen it.
+func (o *Orchestrator) clocksDiffer() string {
+	if o.config.Membership == nil {
+		return ""
+	}
+	for _, a := range o.config.Membership.Alarms() {
+		if a.Kind == alarmClock {
+			return a.Message
+		}
+	}
+	return ""
 }
 
 // alarms are what the store raises, and what follows from who answers. Oldest first.
@@ -79,6 +93,7 @@ func (o *Orchestrator) alarms(n now) []Alarm {
 	all = append(all, repositoryAlarms(n)...)
 	all = append(all, keyAlarms(n, o.breakGlassWithin())...)
 	all = append(all, fillAlarms(n)...)
+	all = append(all, erasureAlarms(n)...)
 	slices.SortStableFunc(all, func(a, b Alarm) int {
 		if c := a.Since.Compare(b.Since); c != 0 {
 			return c

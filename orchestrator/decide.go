@@ -20,6 +20,8 @@ type now struct {
 	own   state.SiteName
 	// exported is when the newest export of the state in a site's store was made; nil: this leader exports nothing anywhere.
 	exported map[state.SiteName]time.Time
+	// clocks says why nobody can tell how late it is: the coordinators' clocks differ. Empty: they agree.
+	clocks string
 	// free counts what this look has given out already; see room.
 	free *placement
 }
@@ -73,7 +75,7 @@ func decide(n now) []action {
 	}
 	var actions []action
 	for _, part := range []func(now) []action{
-		statusChanges, reportedOutcomes, firstPlacements, dueBackups, runSteps, endedTasks,
+		statusChanges, reportedOutcomes, firstPlacements, dueBackups, runSteps, endedTasks, dueErasures,
 	} {
 		actions = append(actions, part(n)...)
 	}
@@ -192,6 +194,7 @@ func reportedUpkeep(n now) []action {
 			Account: v.Account, Site: key.site, Kind: v.Kind, Snapshot: v.Snapshot, Part: v.Part, Parts: v.Parts,
 			Error: state.Shorten(v.Error), BeganAgo: v.BeganAgo + max(0, n.at.Sub(v.at))}}, key.command(state.VerificationRecord), n.at})
 	}
+	actions = append(actions, reportedErasures(n)...)
 	return append(actions, reportedRemovals(n)...)
 }
 
@@ -238,6 +241,9 @@ func firstPlacements(n now) []action {
 	for _, a := range waiting {
 		if _, ok := taken[a.Name]; ok {
 			continue // shown by status: it runs already, and an empty home would take its place
+		}
+		if n.toBeErased(a.Name) {
+			continue
 		}
 		site := a.Site
 		repo := n.view.Repository(a.Name)

@@ -73,6 +73,10 @@ func agentDesired(v *state.View, report *wire.AgentReport, open opener) (wire.Ag
 		d.Accounts = append(d.Accounts, want)
 	}
 	for _, o := range report.Accounts {
+		if stop, ok := stopErased(v, o); ok {
+			d.Accounts = append(d.Accounts, stop)
+			continue
+		}
 		a, account := v.Assignment(o.Account), v.Account(o.Account)
 		if named[o.Account] || a == nil || account == nil || a.Token.Less(o.Token) {
 			continue
@@ -329,6 +333,7 @@ func workerDesired(v *state.View, site state.SiteName, all []chore, open opener,
 	}
 	d.Copy = mostExposedFirst(behind)
 	giveChores(v, site, all, open, &d)
+	d.Erase = eraseJobs(v, site)
 	d.Revision = revision(d)
 	return d
 }

@@ -125,7 +125,8 @@ func describeContacts(n now, servers []PlanServer) string {
 
 // lostAccounts are those of the scope that need another server, in order of recovery: all of them when a part of it is
 // silent. When all of it answers, those that a run stopped there, or brought there and could not start, and then left
-// behind: nobody else would ever bring them back.
+// behind: nobody else would ever bring them back. Not those that were stopped to be erased: of a silent server, though, they need
+// somebody's word that it is down, as all others do.
 func (n now) lostAccounts(inScope map[state.ServerName]bool, silent bool) []*state.Account {
 	var accounts []*state.Account
 	for _, a := range n.view.Accounts() {
@@ -133,7 +134,7 @@ func (n now) lostAccounts(inScope map[state.ServerName]bool, silent bool) []*sta
 		if as == nil || !inScope[as.Server] {
 			continue
 		}
-		if silent || as.Stop || as.Fenced != nil || (as.Run != "" && as.ReadyAt.IsZero()) {
+		if silent || (as.Stop || as.Fenced != nil || (as.Run != "" && as.ReadyAt.IsZero())) && !n.toBeErased(a.Name) {
 			accounts = append(accounts, a)
 		}
 	}

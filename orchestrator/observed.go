@@ -36,6 +36,7 @@ type observed struct {
 	verified   map[reportKey]heardVerified
 	removed    map[reportKey]wire.Removed
 	keyed      map[reportKey]wire.Keyed
+	erased     map[reportKey]wire.Erased
 	trash      map[state.SiteName]heardTrash
 	probes     map[probeKey]wire.ProbeResult
 	changed    chan struct{} // closed at the next report that differs
@@ -94,6 +95,7 @@ func (o *observed) reset() {
 	o.verified = map[reportKey]heardVerified{}
 	o.removed = map[reportKey]wire.Removed{}
 	o.keyed = map[reportKey]wire.Keyed{}
+	o.erased = map[reportKey]wire.Erased{}
 	o.trash = map[state.SiteName]heardTrash{}
 	o.probes = map[probeKey]wire.ProbeResult{}
 }
@@ -155,7 +157,10 @@ func (o *observed) worker(r wire.WorkerReport, now time.Time) {
 	for _, k := range r.Keyed {
 		o.keyed[reportKey{r.Site, k.ID}] = k
 	}
-	if len(r.Passes)+len(r.Ready)+len(r.Maintained)+len(r.Verified)+len(r.Removed)+len(r.Keyed) > 0 {
+	for _, e := range r.Erased {
+		o.erased[reportKey{r.Site, e.ID}] = e
+	}
+	if len(r.Passes)+len(r.Ready)+len(r.Maintained)+len(r.Verified)+len(r.Removed)+len(r.Keyed)+len(r.Erased) > 0 {
 		o.wake()
 	}
 }
@@ -206,6 +211,7 @@ type glance struct {
 	verified   map[reportKey]heardVerified
 	removed    map[reportKey]wire.Removed
 	keyed      map[reportKey]wire.Keyed
+	erased     map[reportKey]wire.Erased
 	trash      map[state.SiteName]heardTrash
 	probes     map[probeKey]wire.ProbeResult
 }
@@ -227,6 +233,7 @@ func (o *observed) glance() glance {
 		verified:   maps.Clone(o.verified),
 		removed:    maps.Clone(o.removed),
 		keyed:      maps.Clone(o.keyed),
+		erased:     maps.Clone(o.erased),
 		trash:      maps.Clone(o.trash),
 		probes:     maps.Clone(o.probes),
 	}
@@ -242,6 +249,7 @@ func (o *observed) taken(g glance) {
 	forget(o.verified, g.verified)
 	forget(o.removed, g.removed)
 	forget(o.keyed, g.keyed)
+	forget(o.erased, g.erased)
 }
 
 func forget[K comparable, V any](from, taken map[K]V) {

@@ -166,6 +166,8 @@ type API interface {
 	RecordBreakGlass(ctx context.Context, by string, d state.BreakGlassRecordData) error   // (leader)
 	RotateKeys(ctx context.Context, by string, r RotationRequest) (*RotationAnswer, error) // (leader)
 
+	Erasures
+
 	BackupNow(ctx context.Context, by string, accounts []state.AccountName) ([]state.TaskID, error)           // (leader)
 	CreateToken(ctx context.Context, by, name, role string, validity time.Duration) (token string, err error) // (leader)
 	RevokeToken(ctx context.Context, by, name string) error                                                   // (leader)

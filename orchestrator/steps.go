@@ -105,6 +105,9 @@ func assignStep(n now, r *state.Run, s bound) outcome {
 			continue // its turn has not come
 		}
 		to, reason := n.target(ra)
+		if n.toBeErased(ra.Account) {
+			reason = "it is to be erased, and comes back nowhere" // what is begun of that ends its part of the run
+		}
 		if reason != "" {
 			message = fmt.Sprintf("account %s: %s", ra.Account, reason)
 			if n.late(s) {
@@ -291,6 +294,9 @@ func restoreFilesStep(n now, r *state.Run, s bound) outcome {
 		return outcome{message: fmt.Sprintf("%s restores %s of snapshot %s", task.Server, task.Path, task.Restore.Snapshot.Short())}
 	}
 	account := state.AccountName(s.arguments["account"])
+	if e := n.view.Erasure(account); e != nil && !e.Waiting() {
+		return outcome{failed: fmt.Sprintf("account %s is being erased", account)}
+	}
 	for _, other := range n.view.Tasks() {
 		if other.Account == account && other.Kind == state.TaskRestoreFiles && other.Status == state.TaskPending {
 			return outcome{message: fmt.Sprintf("waiting for another restore of this account to end (run %s)", other.Run)}

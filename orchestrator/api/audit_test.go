@@ -17,16 +17,20 @@ import (
 // customersData is which routes show what is a customer's, and how the trail calls it; written down a second time on purpose.
 func customersData() map[string]string {
 	return map[string]string{
-		"list-accounts":          "list accounts",
-		"get-account":            "read account",
-		"list-snapshots":         "read snapshots",
-		"get-account-protection": "read protection",
-		"list-runs":              "list runs",
-		"get-run":                "read run",
-		"list-run-accounts":      "read run's accounts",
-		"plan-failover":          "plan failover",
-		"renew-repositories":     "server compromised",
-		"read-audit":             "read audit trail",
+		"list-accounts":           "list accounts",
+		"get-account":             "read account",
+		"list-snapshots":          "read snapshots",
+		"get-account-protection":  "read protection",
+		"list-runs":               "list runs",
+		"get-run":                 "read run",
+		"list-run-accounts":       "read run's accounts",
+		"plan-failover":           "plan failover",
+		"renew-repositories":      "server compromised",
+		"list-erasures":           "list erasures",
+		"get-erasure":             "read erasure",
+		"get-erasure-certificate": "read certificate of erasure",
+		"erase-account":           "order erasure",
+		"read-audit":              "read audit trail",
 	}
 }
 
@@ -39,6 +43,7 @@ func innocent() []string {
 		"get-recovery", "resume", "export-now", "export-state", // the latter two record themselves before they answer
 		"get-root", "enrol", "renew", "create-enrolment", "get-ca", "request-issuer", "set-issuer", "list-certificates", "list-revocations", "revoke", "check-revocation",
 		"sync-agent", "sync-gateway", "sync-worker", "probe", "tell-contacts",
+		"cancel-erasure",
 		"get-breakglass", "record-breakglass-test", "rotate-keys", // the first one counts, and names nobody
 	}
 }
@@ -55,6 +60,7 @@ func secretive(n *node) {
 	n.brain.Set(func(b *apitest.Brain) {
 		b.Plan = &orchestrator.Plan{Scope: orchestrator.Scope{Site: "par1"}, Hash: "guestbook"}
 		b.Protected.Compromised = &orchestrator.CompromisedReport{Server: "par1-s1", Accounts: []orchestrator.CompromisedAccount{{Account: "guestbook"}}}
+		b.Erased = []*orchestrator.ErasureStatus{{Erasure: &state.Erasure{Account: "guestbook"}}}
 		b.Protected.Account = &orchestrator.AccountVerification{Protection: orchestrator.AccountProtection{Account: "guestbook"}}
 	})
 }
@@ -67,6 +73,9 @@ func reading(rt route) (path, body string) {
 	}
 	if rt.id == "renew-repositories" {
 		return path, `{"server":"par1-s1"}`
+	}
+	if rt.id == "erase-account" {
+		return path, `{"account":"guestbook","after":3600000000000}`
 	}
 	return path, `{}`
 }

@@ -92,7 +92,7 @@ func (s *Server) routes() []route {
 	verify.roles = operators
 	watch := get("/v1/runs/{id}", "get-run", "read a run, or wait until it changes", handle((*Server).getRun))
 	watch.poll = true
-	return append(slices.Concat(certificateRoutes(people, operators), protectionRoutes(people, operators), keyRoutes(people, operators)), []route{
+	return append(slices.Concat(certificateRoutes(people, operators), protectionRoutes(people, operators), keyRoutes(people, operators), erasureRoutes(operators)), []route{
 		{method: http.MethodGet, path: "/v1/health", id: "get-health", summary: "ask whether this coordinator answers", add: handle((*Server).health)},
 
 		stale(get("/v1/status", "get-status", "read the status", handle((*Server).status))),

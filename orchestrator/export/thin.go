@@ -13,9 +13,11 @@ import (
 // What is kept of the exports in one store. Who can write exports can bring any number of them, under any name: so each
 // signer has its own, and none pushes those of another out.
 const (
-	keepAll   = 2 * 24 * time.Hour
-	keepDaily = 35 * 24 * time.Hour // no snapshot of an account is kept longer
-	keepLeast = 30                  // of each signer, whatever their age
+	keepAll = 2 * 24 * time.Hour
+	// Kept is how long one export of each day is kept; no snapshot of an account is kept longer.
+	Kept = 35 * 24 * time.Hour
+	// Least is how many of each signer stay, whatever their age.
+	Least = 30
 )
 
 // Stored is one export in a store.
@@ -45,7 +47,7 @@ func Over(all []Stored) []string {
 		for i, s := range list {
 			age, last := newest.Sub(s.At), day.IsZero() || s.At.UTC().Truncate(24*time.Hour) != day
 			day = s.At.UTC().Truncate(24 * time.Hour)
-			if i >= keepLeast && age > keepAll && (age > keepDaily || !last) && !keep[s.Name] {
+			if i >= Least && age > keepAll && (age > Kept || !last) && !keep[s.Name] {
 				over = append(over, s.Name)
 			}
 		}
@@ -62,7 +64,7 @@ func leading(list []Stored) map[string]bool {
 	}
 	slices.Sort(names)
 	keep := map[string]bool{}
-	for _, n := range names[max(0, len(names)-keepLeast):] {
+	for _, n := range names[max(0, len(names)-Least):] {
 		keep[n] = true
 	}
 	return keep

@@ -14,6 +14,7 @@ import (
 	"drp/orchestrator"
 	"drp/orchestrator/inventory"
 	"drp/orchestrator/wire"
+	"drp/raftstore/signed"
 	"drp/raftstore/state"
 )
 
@@ -30,6 +31,8 @@ type Brain struct {
 	Cluster    Cluster
 	Protected  Protected
 	Recovering *orchestrator.RecoveryReport
+	Erased     []*orchestrator.ErasureStatus
+	Sign       signed.Signer                 // certificates of erasures
 	Hook       func(b *Brain, method string) // called under the lock before each answer
 
 	state   *state.State
