@@ -145,10 +145,10 @@ func erasureAlarms(n now) []Alarm {
 		alarm(standing.since, "%d accounts were to be erased more than %s ago and are not, since they may still run, such as %s", standing.count, erasureStopsWithin, standing.example)
 	}
 	if failing.count > 0 {
-		alarm(failing.since, "%d erasures stand still at a site for more than %s, such as of %s", failing.count, erasureFails, failing.example)
+		alarm(failing.since, "%d erasures at sites stand still for more than %s, such as of %s", failing.count, erasureFails, failing.example)
 	}
 	if late.count > 0 {
-		alarm(late.since, "%d erasures are not done at a site more than %s after they should have begun there, such as of %s", late.count, erasurePatience, late.example)
+		alarm(late.since, "%d erasures at sites are not done, more than %s after the site could have begun, such as of %s", late.count, erasurePatience, late.example)
 	}
 	if open > erasureUsual {
 		alarm(first, "%d accounts are being erased, or are to be: see drp account erasure for who ordered that; drp account erase ACCOUNT --cancel takes one back that has not begun. Where it has begun, each site's grace is left: stop its worker",

@@ -105,9 +105,6 @@ func assignStep(n now, r *state.Run, s bound) outcome {
 			continue // its turn has not come
 		}
 		to, reason := n.target(ra)
-		if n.toBeErased(ra.Account) {
-			reason = "it is to be erased, and comes back nowhere" // what is begun of that ends its part of the run
-		}
 		if reason != "" {
 			message = fmt.Sprintf("account %s: %s", ra.Account, reason)
 			if n.late(s) {
@@ -124,6 +121,9 @@ func assignStep(n now, r *state.Run, s bound) outcome {
 
 // target is the planned server, or another of the same site when that one fell silent since.
 func (n now) target(ra *state.RunAccount) (state.ServerName, string) {
+	if n.toBeErased(ra.Account) {
+		return "", "it is to be erased, and comes back nowhere" // and when that begins, its part of the run ends
+	}
 	if n.answers(ra.To) {
 		return ra.To, ""
 	}

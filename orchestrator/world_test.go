@@ -121,6 +121,12 @@ func (w *world) sync(s state.ServerName) {
 	}
 	for a, token := range w.running[s] { // first contact ends what is stale
 		now := w.view().Assignment(a)
+		if e := w.view().Erasure(a); e != nil && !e.Waiting() {
+			if !e.Token.Less(token) {
+				panic(fmt.Sprintf("server %s still runs %s under %s after its contact; it is erased", s, a, token))
+			}
+			continue // coordinators that know more than these have ordered it
+		}
 		if w.wrong[copyOf{s, a, token}] && !token.Less(now.Token) {
 			continue // given up at a recovery: it goes on until the account is given away again
 		}
@@ -221,10 +227,10 @@ func (w *world) turn(rt *rapid.T) {
 
 // Whatever servers, links, leaders and operators do: no account ever runs twice, and no token is ever given out twice.
 func TestWorld_noAccountRunsTwice(t *testing.T) {
-	moved := 0
+	moved, erased := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t)
-		for _, name := range []string{"a", "b", "c"} {
+		for _, name := range []string{"a", "b", "c", "d"} { // d is erased now and then
 			w.account(name, state.Gold, gib/8)
 		}
 		for range 6 { // placed, and backed up for the first time
@@ -237,6 +243,8 @@ func TestWorld_noAccountRunsTwice(t *testing.T) {
 				w.export()
 			case 8:
 				w.loseCoordinators(rapid.IntRange(0, max(0, len(w.saved)-1)).Draw(rt, "export"))
+			case 10:
+				w.try(state.ErasureOrder, state.ErasureOrderData{Account: "d", Wait: time.Duration(rapid.IntRange(0, 60).Draw(rt, "wait")) * time.Second})
 			case 9:
 				w.resume(rapid.Bool().Draw(rt, "without"))
 			case 0:
@@ -271,9 +279,15 @@ func TestWorld_noAccountRunsTwice(t *testing.T) {
 		for _, a := range w.view().Assignments() {
 			moved += int(a.Token.Generation) - 1
 		}
+		if e := w.view().Erasure("d"); e != nil && !e.Waiting() {
+			erased++
+		}
 	})
 	if moved == 0 {
 		t.Error("no account ever moved, so nothing was shown")
 	}
-	t.Logf("%d moves", moved)
+	if erased == 0 {
+		t.Error("no account was ever erased, so nothing was shown of that")
+	}
+	t.Logf("%d moves, %d erased", moved, erased)
 }
