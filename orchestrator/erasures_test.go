@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"drp/orchestrator/erasure"
+	"drp/orchestrator/inventory"
 	"drp/orchestrator/wire"
 	"drp/raftstore/identity"
 	"drp/raftstore/state"
@@ -443,6 +444,10 @@ func TestErase(t *testing.T) {
 	}
 	if all, err := o.Erasures(t.Context()); err != nil || len(all) != 1 || all[0].Stage != "done" {
 		t.Errorf("got %+v, %v", all, err)
+	}
+	again := inventory.File{Name: "a.yaml", Data: []byte("kind: account\nname: a\nplan: {memory: 1MiB, processes: 1, cpu: 1, disk: 1MiB}\npolicy: hourly\n")}
+	if _, err := o.Apply(t.Context(), "operator/olga", "id", []inventory.File{again}, false); err == nil || !strings.Contains(err.Error(), "a.yaml:2:7: account a: it is erased since") {
+		t.Errorf("its name is taken again: %v", err)
 	}
 	for _, account := range []state.AccountName{"b", ""} {
 		if _, err := o.ErasureCertificate(t.Context(), account); !errors.Is(err, state.ErrNotFound) {

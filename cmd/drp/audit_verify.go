@@ -138,14 +138,11 @@ func (v *auditFiles) words(root string) ([]audit.Checkpoint, error) {
 	if len(v.segments) == 0 {
 		return nil, usageError{errors.New("there is no segment to verify among these files")}
 	}
-	roots := x509.NewCertPool()
+	var roots *x509.CertPool
 	if root != "" { // read in any case: who gives it relies on it
-		pem, err := os.ReadFile(root)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, usageError{fmt.Errorf("%s holds no PEM certificate", root)}
+		var err error
+		if roots, err = readRoots(root); err != nil {
+			return nil, err
 		}
 	} else if len(v.checkpoints) > 0 {
 		return nil, usageError{errors.New("a checkpoint is worth its signature: give the platform's root certificate with --root")}
@@ -166,4 +163,17 @@ func (v *auditFiles) words(root string) ([]audit.Checkpoint, error) {
 		words = append(words, signed.Checkpoint)
 	}
 	return words, nil
+}
+
+// readRoots reads the platform's root certificate.
+func readRoots(path string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, usageError{fmt.Errorf("%s holds no PEM certificate", path)}
+	}
+	return roots, nil
 }

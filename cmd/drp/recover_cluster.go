@@ -268,13 +268,14 @@ func printExport(w io.Writer, look *export.Look, now time.Time) {
 	for _, a := range v.Accounts() {
 		snapshots += len(v.Snapshots(a.Name))
 	}
-	fmt.Fprintf(w, "in it: %d sites, %d servers, %d policies, %d accounts, %d assignments, %d repositories, %d snapshots, %d tokens\n",
-		len(v.Sites()), len(v.Servers()), len(v.Policies()), len(v.Accounts()), len(v.Assignments()), len(repositories), snapshots, len(v.APITokens()))
+	fmt.Fprintf(w, "in it: %d sites, %d servers, %d policies, %d accounts, %d assignments, %d repositories, %d snapshots, %d tokens, %d erasures\n",
+		len(v.Sites()), len(v.Servers()), len(v.Policies()), len(v.Accounts()), len(v.Assignments()), len(repositories), snapshots, len(v.APITokens()), len(v.Erasures()))
 	fmt.Fprintf(w, `What was decided after it, in at most the time from then to the loss of the coordinators, cannot be saved:
   - assignments (failovers): learned again from the servers, which keep their tokens; drp recover status shows them
   - accounts and changes of the inventory: apply them again, before the resume, so that what runs is taken over
   - repositories of accounts that are newer than the export: their passwords are lost
   - new repositories that accounts were given since (drp server compromised): say it again, after the resume, with --again
+  - erasures: an account that was erased since is there again, and its passwords open nothing any more: order it again, after the resume
   - snapshots: they are in the stores and no longer in the catalogue; the next backups are
   - runs and tasks: ended as failed at the resume; nothing is replayed
   - tokens, certificates and revocations: revoke again what was revoked since

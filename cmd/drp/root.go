@@ -52,7 +52,7 @@ func newRootCommand() *cobra.Command {
 		newFailoverCommand(c), newRunbookCommand(c), newRunCommand(c), newTokenCommand(c), newRaftCommand(c), newAuditCommand(c), newVersionCommand(c),
 		newCACommand(c), newOperatorCommand(c),
 		newExportCommand(c), newRecoverCommand(c), newReplicateCommand(c), newStoreCommand(c),
-		newBreakGlassCommand(c), newKeysCommand(c),
+		newBreakGlassCommand(c), newKeysCommand(c), newAccountCommand(c),
 	)
 	root.AddCommand(daemonCommands(c)...)
 	return root

@@ -321,6 +321,21 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 				Accounts: []orchestrator.CompromisedAccount{
 					{Account: "guestbook", Runs: true, Retired: "guestbook", Present: "guestbook~2"},
 					{Account: "shop", Present: "shop~2", Renewed: apitest.Start}}}
+		case "erasures": // three, each at another stage
+			at := apitest.Start
+			order := state.Erasure{By: "operator/olga", Reason: "left\x1b[2J", Ordered: at.Add(-80 * time.Hour), NotBefore: at.Add(-8 * time.Hour)}
+			done, begun, waiting := order, order, order
+			done.Account, begun.Account, waiting.Account = "blog", "forum", "shop"
+			waiting.NotBefore = at.Add(time.Hour)
+			for _, e := range []*state.Erasure{&done, &begun} {
+				e.Begun, e.Repositories, e.Servers = at.Add(-7*time.Hour), []string{string(e.Account), string(e.Account) + "~2"}, []state.ServerName{"par1-s1"}
+				e.Sites = []state.SiteErasure{{Site: "par1", Heard: at, Until: at.Add(-time.Hour), Objects: 1200, Bytes: 3 << 30, Empty: at.Add(-time.Minute)}, {Site: "par2", Heard: at, Until: at.Add(7 * 24 * time.Hour)}}
+			}
+			done.Sites[1], done.Done = done.Sites[0], at
+			done.Sites[1].Site = "par2"
+			b.Erased = []*orchestrator.ErasureStatus{{Erasure: &done, Stage: "done"},
+				{Erasure: &begun, Stage: "site par2: its grace is over at 2026-03-08T03:00:00Z"}, {Erasure: &waiting, Stage: "ordered; nothing changes before 2026-03-01T04:00:00Z"}}
+			b.Sign = signer(ts, "coordinator")
 		case "breakglass": // keys are made, and were tried
 			old := state.BreakGlassTest{At: apitest.Start.Add(-48 * time.Hour), By: "operator/olga", Store: "s3", Count: 20}
 			last := old

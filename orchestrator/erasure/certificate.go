@@ -83,7 +83,7 @@ func Missing(e *state.Erasure) []string {
 func Stands(s state.SiteErasure) string {
 	switch {
 	case !s.Empty.IsZero():
-		return fmt.Sprintf("nothing left since %s; %d objects erased", s.Empty.UTC().Format(time.RFC3339), s.Objects)
+		return "nothing left since " + s.Empty.UTC().Format(time.RFC3339)
 	case s.Heard.IsZero():
 		return "its worker has not answered yet"
 	case s.Error != "":

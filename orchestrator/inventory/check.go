@@ -19,6 +19,7 @@ type Known struct {
 	Servers  map[state.ServerName]*state.Server
 	Policies map[state.PolicyName]*state.Policy
 	Accounts map[state.AccountName]*state.Account
+	Erased   map[state.AccountName]*state.Erasure // those that have begun
 }
 
 // View is where KnownOf reads; *state.View is one.
@@ -28,6 +29,7 @@ type View interface {
 	Servers() []*state.Server
 	Policies() []*state.Policy
 	Accounts() []*state.Account
+	Erasures() []*state.Erasure
 }
 
 // KnownOf is what a view holds. The rows are shared and not changed.
@@ -37,6 +39,7 @@ func KnownOf(v View) Known {
 	k.Servers = index(v.Servers(), func(s *state.Server) state.ServerName { return s.Name })
 	k.Policies = index(v.Policies(), func(p *state.Policy) state.PolicyName { return p.Name })
 	k.Accounts = index(v.Accounts(), func(a *state.Account) state.AccountName { return a.Name })
+	k.Erased = index(slices.DeleteFunc(v.Erasures(), (*state.Erasure).Waiting), func(e *state.Erasure) state.AccountName { return e.Account })
 	return k
 }
 
@@ -52,6 +55,7 @@ func index[K comparable, T any](rows []*T, key func(*T) K) map[K]*T {
 func (k Known) with(d *state.InventoryData) Known {
 	out := Known{
 		Provider: cmp.Or(d.Provider, k.Provider),
+		Erased:   k.Erased,
 		Sites:    maps.Clone(k.Sites), Servers: maps.Clone(k.Servers), Policies: maps.Clone(k.Policies), Accounts: maps.Clone(k.Accounts),
 	}
 	overlay(&out.Sites, d.Sites, func(s *state.Site) state.SiteName { return s.Name })
@@ -95,6 +99,9 @@ func Check(doc *Document, known Known) error {
 	policies := words(c.known.Policies)
 	for i, a := range doc.Data.Accounts {
 		subject := "account " + string(a.Name)
+		if e := c.known.Erased[a.Name]; e != nil {
+			c.Add(doc.accounts[i].at, fmt.Sprintf("%s: it is erased since %s, and its name is never used again", subject, e.Begun.UTC().Format("2006-01-02 15:04")), "take another name")
+		}
 		if c.known.Policies[a.Policy] == nil {
 			c.Add(doc.accounts[i].policy, fmt.Sprintf("%s: unknown policy %q", subject, a.Policy), strictyaml.Hint(string(a.Policy), policies))
 		}

@@ -265,13 +265,17 @@ func TestParse_secretEnvironment(t *testing.T) {
 func TestCheck(t *testing.T) {
 	known := func() Known {
 		d := want()
-		return Known{}.with(&d)
+		k := Known{}.with(&d)
+		k.Erased = map[state.AccountName]*state.Erasure{"gone": {Account: "gone", Begun: time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)}}
+		return k
 	}
 	account := func(name, more string) string {
 		return "kind: account\nname: " + name + "\nplan: {memory: 1MiB, processes: 1, cpu: 1, disk: 1MiB}\npolicy: hourly-two-sites\n" + more + "---\n"
 	}
 	for _, test := range []struct{ name, text, want string }{
 		{"what is known can be referred to", account("b", "site: par2\naddresses: [2001:db8:a::5]\n"), ""},
+		{"the name of one that was erased", account("gone", ""),
+			"a.yaml:2:7: account gone: it is erased since 2026-03-01 03:00, and its name is never used again; take another name"},
 		{"an unknown policy", strings.Replace(account("b", ""), "hourly", "yearly", 1),
 			`a.yaml:4:9: account b: unknown policy "yearly-two-sites"; did you mean "hourly-two-sites"?`},
 		{"a database of another account", account("b", "databases: [{engine: mariadb, name: guestbook}, {engine: postgresql, name: guestbook}]\n"),
