@@ -166,6 +166,9 @@ func TestErasure_neverPlaced(t *testing.T) {
 	p.apply(state.ErasureOrder, state.ErasureOrderData{Account: "a"})
 	p.apply(state.InventoryApply, state.InventoryData{Servers: []state.Server{{Name: "par1-s1", Site: "par1", Capacity: state.Resources{Memory: 200 * gib, Processes: 1000, CPU: 4, Disk: 10 * gib}}}})
 	p.hear("par1-s1")
+	if got := firstPlacements(p.now()); len(got) != 0 {
+		t.Errorf("got %+v", got)
+	}
 	p.settle()
 	if !p.erased("a") || p.view().Assignment("a") != nil || p.view().Repository("a") != nil {
 		t.Errorf("got %+v, %+v", p.view().Erasure("a"), p.view().Assignment("a"))
@@ -342,11 +345,10 @@ func TestErasureAlarms(t *testing.T) {
 			p.apply(state.ErasureOrder, state.ErasureOrderData{Account: accountName(i), Wait: day})
 		}
 		expect(t, p, "21 accounts are being erased, or are to be")
-		if all := p.brain(); all != nil {
-			all.config.Membership = &council{}
-			if !slices.ContainsFunc(all.alarms(p.now()), func(a Alarm) bool { return a.Kind == "erasure" }) {
-				t.Error("it is not among the alarms of the status")
-			}
+		o := p.brain()
+		o.config.Membership = &council{}
+		if !slices.ContainsFunc(o.alarms(p.now()), func(a Alarm) bool { return a.Kind == "erasure" }) {
+			t.Error("it is not among the alarms of the status")
 		}
 	})
 }

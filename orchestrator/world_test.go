@@ -268,6 +268,9 @@ func TestWorld_noAccountRunsTwice(t *testing.T) {
 				for _, r := range w.view().Runs() {
 					if r.Status == state.RunWaiting {
 						w.confirm(r)
+						if rapid.Bool().Draw(rt, "erased meanwhile") {
+							w.try(state.ErasureOrder, state.ErasureOrderData{Account: "d"})
+						}
 					}
 				}
 			case 5:
