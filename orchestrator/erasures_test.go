@@ -72,6 +72,9 @@ func TestErasure_course(t *testing.T) {
 	if a := p.view().Assignment("a"); !a.Stop || p.erased("a") {
 		t.Fatalf("got %+v, want it told to stop, and nothing more before it has", a)
 	}
+	if got := accountStatus(p.now(), p.view().Account("a")).Message; !strings.HasPrefix(got, "to be erased from 2026-11-26T03:00:00Z on, as test ordered") {
+		t.Errorf("the status says %q", got)
+	}
 	server := p.view().Assignment("a").Server
 	if got := p.eraseJobs("par1"); got != nil {
 		t.Errorf("%v are to be erased before they have stopped", got)

@@ -97,6 +97,9 @@ func accountStatus(n now, a *state.Account) AccountStatus {
 	if failure := lastFailure(n, a); failure != "" && status.Message == "" {
 		status.Message = strings.TrimPrefix(failure, "; ")
 	}
+	if e := n.view.Erasure(a.Name); e != nil { // before all else: whoever sees it may know that it is a mistake
+		status.Message = strings.TrimSuffix(fmt.Sprintf("to be erased from %s on, as %s ordered; %s", e.NotBefore.UTC().Format(time.RFC3339), e.By, status.Message), "; ")
+	}
 	return status
 }
 
