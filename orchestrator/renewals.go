@@ -61,8 +61,16 @@ func removalsDue(n now, account state.AccountName) []propose {
 			all = append(all, propose{state.RepositoryRemove, state.RepositoryRemoveData{Account: account, Number: row.Repository.Number}})
 		}
 	}
+	for _, row := range n.view.RemovedOf(account) {
+		if n.trashGone(row) {
+			all = append(all, propose{state.RepositoryDrop, state.RepositoryDropData{Account: account, Number: row.Repository.Number}})
+		}
+	}
 	return all
 }
+
+// trashGone reports whether no site's trash is taken to hold anything of a removed repository any more.
+func (n now) trashGone(row *state.Retired) bool { return n.at.Sub(row.Gone) >= state.PasswordKept }
 
 // removals are what a site is to remove now, the first few of them.
 func (n now) removals(site state.SiteName) []chore {

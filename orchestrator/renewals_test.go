@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"drp/orchestrator/sealing"
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
 )
@@ -294,9 +295,17 @@ func TestRenewed_Removal(t *testing.T) {
 	if d := p.chores(memory, "par1"); len(d.Remove) != 0 {
 		t.Error("asked again after it was done")
 	}
+	sealed := p.view().RetiredOf(a)[0].Repository.SealedPassword
 	report("par2", "1", "")
 	if got := p.view().RetiredOf(a); len(got) != 0 {
 		t.Errorf("still there: %+v", got)
+	}
+	// Its password stays for as long as a site's trash may hold what it opens, and is sealed anew with all others.
+	named := slices.ContainsFunc(slices.Collect(sealing.Secrets(p.view())), func(s sealing.Secret) bool {
+		return s.Account == a && slices.Equal(s.Sealed, sealed)
+	})
+	if !named {
+		t.Error("the password of the removed one is not among the secrets of the state")
 	}
 }
 
@@ -310,8 +319,26 @@ func TestRenewed_RemovalOfAnEmptyOne(t *testing.T) {
 		t.Errorf("at once: %+v", got)
 	}
 	p.pass(removeAfter)
-	if got := removalsDue(p.now(), "a"); len(got) != 1 {
-		t.Errorf("an hour later: %+v", got)
+	got := removalsDue(p.now(), "a")
+	if len(got) != 1 {
+		t.Fatalf("an hour later: %+v", got)
+	}
+	p.apply(got[0].name, got[0].payload)
+	for _, site := range []state.SiteName{"par1", "par2"} {
+		p.apply(state.RepositoryRemoved, state.RepositoryRemovedData{Account: "a", Site: site})
+	}
+	// Its password goes when no site's trash can hold anything of it any more.
+	p.at = p.view().Removed()[0].Gone.Add(state.PasswordKept - time.Second)
+	if due := surveyOf(p.now()).forget; len(due)+len(removalsDue(p.now(), "a")) != 0 {
+		t.Errorf("before that time: %+v", due)
+	}
+	p.at = p.at.Add(time.Second)
+	if got = removalsDue(p.now(), "a"); len(got) != 1 || got[0].name != state.RepositoryDrop || !slices.Contains(surveyOf(p.now()).forget, "a") {
+		t.Fatalf("got %+v, want the password to go", got)
+	}
+	p.apply(got[0].name, got[0].payload)
+	if got := p.view().Removed(); len(got) != 0 {
+		t.Errorf("still there: %+v", got)
 	}
 }
 

@@ -46,7 +46,7 @@ func moreUrgent(a, b chore) int {
 
 // survey is what one look at all repositories has found.
 type survey struct {
-	forget   []state.AccountName // of which snapshots are over, or a whole retired repository
+	forget   []state.AccountName // of which snapshots are over, or a whole retired repository, or the password of a removed one
 	maintain map[state.SiteName][]chore
 	verify   map[state.SiteName][]chore
 	keys     keySurvey
@@ -61,6 +61,11 @@ func surveyOf(n now) *survey {
 	}
 	for _, row := range n.view.Retired() {
 		if n.removable(row) {
+			s.forget = append(s.forget, row.Repository.Account)
+		}
+	}
+	for _, row := range n.view.Removed() {
+		if n.trashGone(row) {
 			s.forget = append(s.forget, row.Repository.Account)
 		}
 	}

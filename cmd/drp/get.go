@@ -228,6 +228,9 @@ func retiredLine(r api.RetiredRepository) string {
 	if r.Removing.IsZero() {
 		return text + fmt.Sprintf("; %d snapshots", r.Snapshots)
 	}
+	if !r.Gone.IsZero() {
+		return fmt.Sprintf("%s, removed everywhere since %s; its password is kept until %s", r.Repository, localTime(r.Gone), localTime(r.Gone.Add(state.PasswordKept)))
+	}
 	text += ", all of it is over and is being removed"
 	for _, site := range slices.Sorted(maps.Keys(r.Errors)) {
 		text += fmt.Sprintf("; %s: %s", site, r.Errors[site].Error)

@@ -127,10 +127,10 @@ func (s *Server) getAccount(ctx context.Context, in *named) (*entity[AccountDeta
 			}
 		}
 	}
-	for _, row := range v.RetiredOf(name) {
+	for _, row := range append(v.RetiredOf(name), v.RemovedOf(name)...) {
 		r := RetiredRepository{
 			Repository: row.Repository.Name(), At: row.At, By: row.By, Server: row.Server, Reason: row.Reason,
-			Snapshots: len(v.SnapshotsIn(&row.Repository)), Removing: row.Removing, Errors: row.Errors,
+			Snapshots: len(v.SnapshotsIn(&row.Repository)), Removing: row.Removing, Errors: row.Errors, Gone: row.Gone,
 		}
 		if callerOf(ctx).Role == identity.Operator {
 			r.SealedPassword = row.Repository.SealedPassword

@@ -35,7 +35,8 @@ type AccountDetail struct {
 	SealedPassword []byte               `json:"sealed_password,omitempty"`
 	Backup         *state.BackupStatus  `json:"backup,omitempty"`
 	Replications   []*state.Replication `json:"replications,omitempty"`
-	// Repository is the name of the one that backups go to. Retired are those that are only read, newest first.
+	// Repository is the name of the one that backups go to. Retired are those that are only read, newest first, then those that
+	// are removed and of which the trash may hold something.
 	Repository string              `json:"repository,omitempty"`
 	Retired    []RetiredRepository `json:"retired,omitempty"`
 }
@@ -50,6 +51,7 @@ type RetiredRepository struct {
 	Snapshots      int                              `json:"snapshots"`
 	Removing       time.Time                        `json:"removing,omitzero"` // since when all of it is over
 	Errors         map[state.SiteName]state.Failure `json:"errors,omitempty"`  // why it is still there
+	Gone           time.Time                        `json:"gone,omitzero"`     // since when it lies in the sites' trash alone
 	SealedKey      []byte                           `json:"sealed_key,omitempty"`
 	SealedPassword []byte                           `json:"sealed_password,omitempty"`
 }

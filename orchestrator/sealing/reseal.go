@@ -52,6 +52,11 @@ func Secrets(v *state.View) iter.Seq[Secret] {
 				return
 			}
 		}
+		for _, r := range v.Removed() {
+			if !yield(Secret{Kind: state.SecretRepository, Account: r.Repository.Row(), Sealed: r.Repository.SealedPassword}) {
+				return
+			}
+		}
 		for _, k := range v.AllRepositoryKeys() {
 			if k.Rotation != nil && !yield(Secret{Kind: state.SecretRotation, Account: state.AccountName(k.Repository), Sealed: k.Rotation.Sealed}) {
 				return

@@ -65,7 +65,7 @@ func checkSuccession(old *Assignment, d AssignData) error {
 // moveHome moves the home of an account's repositories to a site, if it has some that lie elsewhere.
 func (c *change) moveHome(account AccountName, site SiteName) {
 	for _, old := range retiredTable.find(c.Txn, "account", string(account)) {
-		if old.Repository.Home.Site != site {
+		if old.here() && old.Repository.Home.Site != site {
 			next := *old
 			next.Repository.Home = Home{Site: site, Epoch: old.Repository.Home.Epoch + 1}
 			retiredTable.put(c.Txn, &next)

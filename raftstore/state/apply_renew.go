@@ -74,9 +74,9 @@ func (c *change) rememberHolder(old *Assignment, next ServerName) {
 	holdersTable.put(c.Txn, &row)
 }
 
-// retired is a repository that was retired.
+// retired is a repository that was retired and is still at a site.
 func (c *change) retired(account AccountName, number int) (*Retired, error) {
-	if r := retiredTable.get(c.Txn, retiredKey(account, number)); r != nil {
+	if r := retiredTable.get(c.Txn, retiredKey(account, number)); r != nil && r.Gone.IsZero() {
 		return r, nil
 	}
 	return nil, refuse(ErrNotFound, "account %s has no retired repository %s", account, RepositoryName(account, number))
@@ -147,8 +147,9 @@ func applyRepositoryRemoved(c *change, d RepositoryRemovedData) (bool, error) {
 		}
 	}
 	if c.removedEverywhere(&next) {
-		c.dropRetired(old)
-		return true, nil
+		c.forgetCopies(&next.Repository)
+		next.Gone = c.at
+		c.note("account %s: repository %s is removed everywhere; its password stays until what lies in the trash is gone", d.Account, old.Repository.Name())
 	}
 	retiredTable.put(c.Txn, &next)
 	return true, nil
@@ -161,16 +162,28 @@ func (c *change) removedEverywhere(r *Retired) bool {
 	})
 }
 
-// dropRetired forgets a repository that is at no site any more.
-func (c *change) dropRetired(r *Retired) {
-	account, row := r.Repository.Account, r.Repository.Row()
-	c.dropSnapshots(account, c.snapshotsIn(account, r.Repository.Number)...)
+// forgetCopies drops what is known of the copies of a repository, of which there are none any more.
+func (c *change) forgetCopies(r *Repository) {
+	c.dropSnapshots(r.Account, c.snapshotsIn(r.Account, r.Number)...)
+	row := r.Row()
 	for _, s := range siteTable.list(c.Txn) {
 		replicationTable.dropKey(c.Txn, compound(string(row), string(s.Name)))
 		verificationTable.dropKey(c.Txn, compound(string(row), string(s.Name)))
 	}
-	retiredTable.drop(c.Txn, r)
-	c.note("account %s: repository %s is removed everywhere", account, r.Repository.Name())
+}
+
+func applyRepositoryDrop(c *change, d RepositoryDropData) (bool, error) {
+	old, name := retiredTable.get(c.Txn, retiredKey(d.Account, d.Number)), RepositoryName(d.Account, d.Number)
+	switch {
+	case old == nil:
+		return false, refuse(ErrNotFound, "account %s has no retired repository %s", d.Account, name)
+	case old.Gone.IsZero():
+		return false, refuse(ErrConflict, "repository %s is not removed everywhere", name)
+	case c.at.Sub(old.Gone) < PasswordKept:
+		return false, refuse(ErrConflict, "repository %s may lie in a site's trash: its password stays until %s", name, old.Gone.Add(PasswordKept).Format("2006-01-02 15:04"))
+	}
+	retiredTable.drop(c.Txn, old)
+	return true, nil
 }
 
 // copied is the repository that a pass or a look at a copy was about, by its name.

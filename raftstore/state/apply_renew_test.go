@@ -1,9 +1,12 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -119,6 +122,7 @@ func TestRepositoryRenew_Copies(t *testing.T) {
 
 func TestRepositoryRemove(t *testing.T) {
 	n := renewable(t)
+	old := n.view().Repository("guestbook")
 	remove := RepositoryRemoveData{Account: "guestbook"}
 	gone := func(site SiteName, why string) RepositoryRemovedData {
 		return RepositoryRemovedData{Account: "guestbook", Site: site, Error: why}
@@ -155,15 +159,52 @@ func TestRepositoryRemove(t *testing.T) {
 	if r := n.view().RetiredOf("guestbook"); len(r) != 1 || r[0].Errors != nil || len(n.view().SnapshotsIn(&r[0].Repository)) != 3 {
 		t.Errorf("got %+v before every site has removed it", r)
 	}
+	drop := RepositoryDropData{Account: "guestbook"}
+	n.refused(ErrConflict, "is not removed everywhere", RepositoryDrop, drop)
 	n.must(RepositoryRemoved, gone("par2", ""))
 	v := n.view()
 	if len(v.Retired()) != 0 || len(v.Snapshots("guestbook")) != 1 || v.Verification("guestbook", "par1") != nil || v.Replication("guestbook", "par2") != nil {
 		t.Errorf("something of it is left: %+v, %+v", v.Retired(), v.Snapshots("guestbook"))
 	}
+	n.passwordStays("guestbook", old)
 	n.refused(ErrNotFound, "no retired", ReplicationRecord, ReplicationRecordData{Account: "guestbook", From: "par1", To: "par2"})
 	if v.Replication("guestbook~2", "par2") == nil || v.Repository("guestbook").Number != 2 {
 		t.Error("the present repository has lost something")
 	}
+}
+
+// passwordStays: what is in the trash of a site can be opened for as long as it may be there, and nothing else takes the
+// repository for one that there is.
+func (n *node) passwordStays(name string, old *Repository) {
+	n.tb.Helper()
+	v := n.view()
+	if v.RepositoryNamed(name) != nil || v.IsRetired(old) || len(v.RetiredOf(old.Account)) != 0 ||
+		slices.ContainsFunc(v.AllRepositories(), func(r *Repository) bool { return r.Name() == name }) {
+		n.tb.Errorf("%s is removed, and taken to be there", name)
+	}
+	again := RepositoryRemovedData{Account: old.Account, Number: old.Number, Site: "par1", Error: "no"}
+	n.refused(ErrNotFound, "no retired", RepositoryRemoved, again)
+	n.refused(ErrNotFound, "no retired", RepositoryRemove, RepositoryRemoveData{Account: old.Account, Number: old.Number})
+	restored, err := Restore(strings.NewReader(string(persisted(n.tb, v)))) // as an export has it
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	for _, v := range []*View{v, restored.View()} {
+		if left := v.RemovedOf(old.Account); len(left) != 1 || left[0].Repository.Name() != name || !slices.Equal(left[0].Repository.SealedPassword, old.SealedPassword) {
+			n.tb.Fatalf("got %+v, want the password of %s to be there", left, name)
+		}
+	}
+	gone := v.Removed()[0].Gone
+	drop := func(after time.Duration) Command {
+		return NewCommand(RepositoryDrop, "drop-after-"+after.String(), gone.Add(after), "leader", RepositoryDropData{Account: old.Account, Number: old.Number})
+	}
+	if r := n.applyCommand(drop(PasswordKept - time.Second)); !errors.Is(r.Err, ErrConflict) || !strings.Contains(r.Err.Error(), "may lie in a site's trash") {
+		n.tb.Errorf("a second too early: got %v", r.Err)
+	}
+	if r := n.applyCommand(drop(PasswordKept)); r.Err != nil || !r.Changed || len(n.view().Removed()) != 0 {
+		n.tb.Errorf("got %+v, and %+v is left", r, n.view().Removed())
+	}
+	n.refused(ErrNotFound, "no retired", RepositoryDrop, RepositoryDropData{Account: old.Account, Number: old.Number})
 }
 
 // One that nothing was ever stored in can go at once.
@@ -256,6 +297,33 @@ func TestRetired_SecretsAreSealedAnew(t *testing.T) {
 	}
 	if got := string(n.view().Repository("guestbook").SealedPassword); got != string(present) {
 		t.Errorf("the present one's password became %q", got)
+	}
+	n.must(KeyringRetire, KeyringRetireData{ID: "k1"})
+}
+
+// A removed one's password is sealed anew with all others, or the key that opens it would go before it.
+func TestRemoved_SecretIsSealedAnew(t *testing.T) {
+	n, _ := running(t)
+	n.must(ClusterLevel, ClusterLevelData{Level: Level})
+	key := func(id string) {
+		n.must(KeyringSet, KeyringSetData{Key: Key{ID: id, Recipient: "age1x", Sealed: []byte("s"), Recipients: []string{"age1y"}}})
+	}
+	key("k1")
+	n.must(SecretsReseal, SecretsResealData{Items: []ResealItem{{
+		Kind: SecretRepository, Account: "guestbook", Old: Sum(n.view().Repository("guestbook").SealedPassword), Sealed: SealedWith("k1", []byte("p"))}}})
+	key("k2")
+	second := renew(0)
+	second.SealedPassword = SealedWith("k2", []byte("p"))
+	n.must(RepositoryRenew, second)
+	n.must(RepositoryRemove, RepositoryRemoveData{Account: "guestbook"})
+	for _, site := range []SiteName{"par1", "par2"} {
+		n.must(RepositoryRemoved, RepositoryRemovedData{Account: "guestbook", Site: site})
+	}
+	n.refused(ErrConflict, "guestbook", KeyringRetire, KeyringRetireData{ID: "k1"})
+	n.must(SecretsReseal, SecretsResealData{Items: []ResealItem{{
+		Kind: SecretRepository, Account: "guestbook", Old: Sum(SealedWith("k1", []byte("p"))), Sealed: SealedWith("k2", []byte("again"))}}})
+	if got := n.view().RemovedOf("guestbook"); len(got) != 1 || string(got[0].Repository.SealedPassword) != string(SealedWith("k2", []byte("again"))) {
+		t.Errorf("got %+v", got)
 	}
 	n.must(KeyringRetire, KeyringRetireData{ID: "k1"})
 }

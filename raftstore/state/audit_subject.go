@@ -87,6 +87,8 @@ func protectionSubject(payload any) (what, detail string) {
 		return "account " + string(d.Account), "all of repository " + RepositoryName(d.Account, d.Number) + " is over"
 	case RepositoryRemovedData:
 		return "account " + string(d.Account), "repository " + RepositoryName(d.Account, d.Number) + " at " + string(d.Site) + " removed " + d.Error
+	case RepositoryDropData:
+		return "account " + string(d.Account), "password of removed repository " + RepositoryName(d.Account, d.Number) + " dropped"
 	case PauseSetData:
 		return string(d.Pause.Kind) + " " + d.Pause.Name, "paused " + d.Pause.Reason
 	case PauseClearData:

@@ -11,10 +11,16 @@ const (
 	// RepositoryRemove marks every snapshot of a retired repository as over: from then on nobody restores from it, and sites
 	// remove it. Refused as long as a site holds no newer snapshot than one of them, and while something reads one.
 	RepositoryRemove Name = "repository.remove"
-	// RepositoryRemoved is a site's word on that. With that of the last site that is no witness, the repository and its snapshots
-	// leave the state. Refused for one that is not to be removed.
+	// RepositoryRemoved is a site's word on that. With that of the last site that is no witness, its snapshots leave the state, and
+	// nobody reads it any more. Refused for one that is not to be removed.
 	RepositoryRemoved Name = "repository.removed"
+	// RepositoryDrop takes the password of a removed repository out of the state. Refused before PasswordKept is over.
+	RepositoryDrop Name = "repository.drop"
 )
+
+// PasswordKept is for how long after the last site's word the password of a removed repository stays: until then a site's trash
+// may hold all of it, and whoever moves that back can open it.
+const PasswordKept = 35 * 24 * time.Hour
 
 // LevelRenewals is the first level at which accounts have more repositories than one.
 const LevelRenewals = 3
@@ -40,6 +46,10 @@ type (
 		Bytes   int64       `json:"bytes"`           // moved to the site's trash
 		Error   string      `json:"error,omitempty"` // why it is still there
 	}
+	RepositoryDropData struct {
+		Account AccountName `json:"account"`
+		Number  int         `json:"number"`
+	}
 )
 
 // Retired is a repository that is read and no longer written: a server that was given its password can have put anything
@@ -55,6 +65,8 @@ type Retired struct {
 	Removing time.Time            `json:"removing,omitzero"`
 	Removed  []SiteName           `json:"removed,omitempty"`
 	Errors   map[SiteName]Failure `json:"errors,omitempty"`
+	// Gone is since when it is at no site any more but in the trash. Then nothing but its password counts.
+	Gone time.Time `json:"gone,omitzero"`
 }
 
 // Holders are the servers that were given the password of an account's present repository before the present server was.

@@ -137,6 +137,7 @@ func examples() map[Name]any {
 			Account: "guestbook", Number: 2, SealedPassword: []byte("sealed"), Server: "par1-s1", Reason: "stolen",
 		},
 		RepositoryRemove:  RepositoryRemoveData{Account: "guestbook", Number: 2},
+		RepositoryDrop:    RepositoryDropData{Account: "guestbook", Number: 2},
 		RepositoryRemoved: RepositoryRemovedData{Account: "guestbook", Number: 2, Site: "par1", Objects: 1, Bytes: 2, Error: "e"},
 		KeysMade: KeysMadeData{
 			Account: "guestbook", Repository: "guestbook~2", Home: Home{Site: "par1", Epoch: 1}, Purpose: KeyBreakGlass, Key: string(id), Old: []string{string(id)},

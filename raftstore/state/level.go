@@ -33,7 +33,7 @@ func LevelOf(name Name) int {
 		IssuerSet, EnrolmentCreate, CertificateIssue, CertificateRevoke, KeyringSet, KeyringRetire, SecretsReseal:
 		return 2
 	case SnapshotsForget, MaintenanceRecord, VerificationRecord, PauseSet, PauseClear, RepositoryRenew, RepositoryRemove,
-		RepositoryRemoved, KeysMade, KeysSeen, KeysRotate, KeysSwitch, KeysRetire, BreakGlassRecord,
+		RepositoryRemoved, RepositoryDrop, KeysMade, KeysSeen, KeysRotate, KeysSwitch, KeysRetire, BreakGlassRecord,
 		ErasureOrder, ErasureCancel, ErasureBegin, ErasureSite:
 		return 3
 	default:

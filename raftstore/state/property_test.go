@@ -119,6 +119,7 @@ func anyCommand(t *rapid.T, v *View, index uint64) Command {
 			}
 			return d
 		},
+		RepositoryDrop: func() any { return RepositoryDropData{Account: account, Number: later} },
 		ErasureOrder: func() any {
 			return ErasureOrderData{Account: account, Wait: rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "wait")}
 		},
@@ -403,6 +404,14 @@ func TestProperty_RetiredIsKept(t *testing.T) {
 					removed++
 					if (old.Removing.IsZero() || commands[i].Name != RepositoryRemoved) && commands[i].Name != ErasureBegin {
 						t.Fatalf("%s: repository %s is gone", commands[i].Name, repo.Name())
+					}
+					if commands[i].Name == ErasureBegin {
+						continue
+					}
+					if !slices.ContainsFunc(after.RemovedOf(repo.Account), func(r *Retired) bool {
+						return r.Repository.Number == repo.Number && string(r.Repository.SealedPassword) == string(repo.SealedPassword)
+					}) {
+						t.Fatalf("%s: the password of removed repository %s is gone", commands[i].Name, repo.Name())
 					}
 					continue
 				}

@@ -11,14 +11,33 @@ func (v *View) Repository(a AccountName) *Repository { return repositoryTable.ge
 func (v *View) Repositories() []*Repository { return repositoryTable.list(v.txn) }
 
 // Retired are all retired ones, sorted by account, the oldest of each first.
-func (v *View) Retired() []*Retired { return retiredTable.list(v.txn) }
+func (v *View) Retired() []*Retired {
+	return slices.DeleteFunc(retiredTable.list(v.txn), (*Retired).gone)
+}
 
 // RetiredOf an account, newest first.
 func (v *View) RetiredOf(a AccountName) []*Retired {
+	return slices.DeleteFunc(v.everRetiredOf(a), (*Retired).gone)
+}
+
+// Removed are those of which the passwords alone are left, in the order of Retired: they are not among the others any more.
+func (v *View) Removed() []*Retired {
+	return slices.DeleteFunc(retiredTable.list(v.txn), (*Retired).here)
+}
+
+// RemovedOf an account, newest first.
+func (v *View) RemovedOf(a AccountName) []*Retired {
+	return slices.DeleteFunc(v.everRetiredOf(a), (*Retired).here)
+}
+
+func (v *View) everRetiredOf(a AccountName) []*Retired {
 	list := retiredTable.find(v.txn, "account", string(a))
 	slices.Reverse(list)
 	return list
 }
+
+func (r *Retired) gone() bool { return !r.Gone.IsZero() }
+func (r *Retired) here() bool { return r.Gone.IsZero() }
 
 // RepositoriesOf an account: the present one, then the retired ones, newest first.
 func (v *View) RepositoriesOf(a AccountName) []*Repository {
@@ -57,7 +76,7 @@ func (v *View) repository(account AccountName, number int) *Repository {
 	if present := v.Repository(account); present != nil && present.Number == number {
 		return present
 	}
-	if r := retiredTable.get(v.txn, retiredKey(account, number)); r != nil {
+	if r := retiredTable.get(v.txn, retiredKey(account, number)); r != nil && r.here() {
 		return &r.Repository
 	}
 	return nil
@@ -74,7 +93,8 @@ func (v *View) SnapshotsIn(r *Repository) []*Snapshot {
 
 // IsRetired reports whether a repository is one that is no longer written.
 func (v *View) IsRetired(r *Repository) bool {
-	return retiredTable.get(v.txn, retiredKey(r.Account, r.Number)) != nil
+	row := retiredTable.get(v.txn, retiredKey(r.Account, r.Number))
+	return row != nil && row.here()
 }
 
 // HeldPassword reports whether a server is known to have been given the password of an account's present repository, as far as

@@ -100,6 +100,7 @@ var handlers = map[Name]handler{
 	RepositoryRenew:   on(applyRepositoryRenew),
 	RepositoryRemove:  on(applyRepositoryRemove),
 	RepositoryRemoved: on(applyRepositoryRemoved),
+	RepositoryDrop:    on(applyRepositoryDrop),
 
 	KeysMade:         on(applyKeysMade),
 	KeysSeen:         on(applyKeysSeen),
