@@ -96,6 +96,9 @@ func (s *Smith) Make(ctx context.Context, repo restic.Repository, name string, a
 		return Made{}, fmt.Errorf("seal the break-glass key of %s: %w", name, err)
 	}
 	made.File = sha256.Sum256(sealed)
+	if err := keepSealed(ctx, s.Store, name, made.File); err != nil {
+		return Made{}, err
+	}
 	if _, err := s.Store.Put(ctx, BreakGlassKey(name), sealed, made.File); err != nil {
 		return Made{}, err
 	}

@@ -3,6 +3,7 @@ package keyfiles_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"os"
 	"path/filepath"
@@ -88,6 +89,17 @@ func (s *site) see(source *site, task keyfiles.Task) error {
 		from = source.store
 	}
 	return keyfiles.SeeTo(s.t.Context(), from, s.store, task)
+}
+
+func (s *site) copy(from, to string) {
+	s.t.Helper()
+	content, err := os.ReadFile(s.server.File(s.store.Config().Bucket, from))
+	if err == nil {
+		_, err = s.store.Put(s.t.Context(), to, content, sha256.Sum256(content))
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func newIdentity(t *testing.T) *age.X25519Identity {
@@ -197,9 +209,22 @@ func TestBreakGlass_Real(t *testing.T) {
 			if !s.opens("shop", present) || s.opens("shop", "lost") {
 				t.Errorf("at %s the present password is to open, and the lost one is not", s.store)
 			}
-			if got := s.names(".going-keys/"); len(got) != 0 {
-				t.Errorf("on their way out at %s: %v", s.store, got)
+			sealed := hex.EncodeToString(made.File[:]) + ".age"
+			if got := s.names(".going-keys/shop/"); !slices.Contains(got, made.Key) || !slices.Contains(got, sealed) {
+				t.Errorf("on their way out at %s: %v, want the former key and its password", s.store, got)
 			}
+		}
+	})
+
+	// A leader lied, and a person brings the former key back as DRP.md has it.
+	t.Run("the way back", func(t *testing.T) {
+		replica.copy(".going-keys/shop/"+made.Key, "shop/keys/"+made.Key)
+		replica.copy(".going-keys/shop/"+hex.EncodeToString(made.File[:])+".age", ".breakglass/shop.age")
+		if err := replica.store.Discard(ctx, ".removed-keys/shop/"+made.Key); err != nil {
+			t.Fatal(err)
+		}
+		if _, key, err := keyfiles.Open(ctx, replica.store, replica.smith.Tool, replica.repository("shop", ""), "shop", offline); err != nil || key.ID != made.Key {
+			t.Errorf("open: key %.8s, %v", key.ID, err)
 		}
 	})
 	for _, s := range []*site{home, replica} {

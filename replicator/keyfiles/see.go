@@ -58,7 +58,7 @@ func SeeTo(ctx context.Context, source, here *replicator.Store, t Task) error {
 	missing := &MissingError{}
 	want := func(key, name string) error {
 		sum, _ := hex.DecodeString(name)
-		err := get(ctx, source, here, key, [sha256.Size]byte(sum))
+		err := get(ctx, source, here, t.Name, key, [sha256.Size]byte(sum))
 		if errors.Is(err, errMissing) {
 			missing.Names = append(missing.Names, name)
 			if missing.First == nil {
@@ -115,7 +115,7 @@ func checkTask(t Task) error {
 }
 
 // get has an object of these bytes be here.
-func get(ctx context.Context, source, here *replicator.Store, key string, want [sha256.Size]byte) error {
+func get(ctx context.Context, source, here *replicator.Store, name, key string, want [sha256.Size]byte) error {
 	_, err := read(ctx, here, key, want)
 	if !errors.Is(err, errMissing) {
 		return err
@@ -127,12 +127,26 @@ func get(ctx context.Context, source, here *replicator.Store, key string, want [
 	if err != nil {
 		return err
 	}
+	if key == BreakGlassKey(name) {
+		if err := keepSealed(ctx, here, name, want); err != nil {
+			return err
+		}
+	}
 	_, err = here.Put(ctx, key, content, want)
 	return err
 }
 
 // read is an object of these bytes, or errMissing.
 func read(ctx context.Context, s *replicator.Store, key string, want [sha256.Size]byte) ([]byte, error) {
+	content, err := load(ctx, s, key)
+	if err == nil && sha256.Sum256(content) != want {
+		return nil, fmt.Errorf("%s/%s is not what it was when it was made: what was is %w", s, key, errMissing)
+	}
+	return content, err
+}
+
+// load is a key's file or a sealed password, or errMissing.
+func load(ctx context.Context, s *replicator.Store, key string) ([]byte, error) {
 	list, err := s.List(ctx, key) // and not Stat: a bucket that is missing is no missing key
 	if err != nil {
 		return nil, err
@@ -145,37 +159,14 @@ func read(ctx context.Context, s *replicator.Store, key string, want [sha256.Siz
 		if errors.Is(err, replicator.ErrNotFound) {
 			break
 		}
-		if err != nil {
-			return nil, err
-		}
-		if sha256.Sum256(content) == want {
-			return content, nil
-		}
-		return nil, fmt.Errorf("%s/%s is not what it was when it was made: what was is %w", s, key, errMissing)
+		return content, err
 	}
 	return nil, fmt.Errorf("%s/%s is %w", s, key, errMissing)
 }
 
-// remove takes a key away, with a note before that: no pass is to bring it back.
-func remove(ctx context.Context, here *replicator.Store, name, id string) error {
-	note := replicator.RemovedKeysRoot + name + "/" + id
-	content := []byte(id)
-	if _, err := here.Put(ctx, note, content, sha256.Sum256(content)); err != nil {
-		return err
-	}
-	going := replicator.GoingKeysRoot + name + "/" + id
-	if err := here.Move(ctx, name+"/"+keysFolder+id, going); err != nil {
-		if errors.Is(err, replicator.ErrNotFound) {
-			return nil // and none on its way out
-		}
-		return err
-	}
-	return here.Discard(ctx, going)
-}
-
 // Removed are the key files (keys/ID) that are not to come back to a site's copy of a repository.
 func Removed(ctx context.Context, here *replicator.Store, name string) (map[string]bool, error) {
-	folder := replicator.RemovedKeysRoot + name + "/"
+	folder := RemovedFolder(name)
 	list, err := here.List(ctx, folder)
 	if err != nil {
 		return nil, err

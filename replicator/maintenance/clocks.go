@@ -34,17 +34,30 @@ func (k *Keeper) storeNow(ctx context.Context) (time.Time, error) {
 
 // pastGrace reports whether a complete run has been in the trash for the grace.
 func (k *Keeper) pastGrace(ctx context.Context, r *run, o *Outcome) (bool, error) {
-	if k.now().Sub(o.from()) < k.grace() {
-		return false, nil // then the store's word changes nothing
+	over, ahead, err := k.aged(ctx, o.from(), r.marked)
+	if err == nil && ahead {
+		err = k.again(ctx, r, o)
 	}
-	now, err := k.storeNow(ctx)
-	if err != nil {
-		return false, err
+	return over, err
+}
+
+// aged reports whether the grace is over since a moment that each clock has its own word for. Ahead: one of them is a time that
+// has yet to come.
+func (k *Keeper) aged(ctx context.Context, mine, theirs time.Time) (over, ahead bool, err error) {
+	now := k.now()
+	if mine.After(now) {
+		return false, true, nil
 	}
-	if r.marked.After(now.Add(rounding)) {
-		return false, k.again(ctx, r, o)
+	if now.Sub(mine) < k.grace() {
+		return false, false, nil // then the store's word changes nothing
 	}
-	return now.Sub(r.marked) >= k.grace(), nil
+	if now, err = k.storeNow(ctx); err != nil {
+		return false, false, err
+	}
+	if theirs.After(now.Add(rounding)) {
+		return false, true, nil
+	}
+	return now.Sub(theirs) >= k.grace(), false, nil
 }
 
 // rounding is more than listings and answers to single questions differ in what they say of the same moment.

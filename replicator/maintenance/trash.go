@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drp/replicator"
+	"drp/replicator/keyfiles"
 )
 
 // Outcome is the mark of a complete run.
@@ -251,18 +252,34 @@ func (k *Keeper) empty(ctx context.Context, r *run) error {
 }
 
 // dropKeys: a key that was removed is kept only until another one has opened the repository: its password has to stop
-// working.
+// working. Nobody ever had that of a break-glass key: such a one stays as long as all else.
 func (k *Keeper) dropKeys(ctx context.Context, r *run) error {
-	for name := range r.objects {
-		if classOf(name) == "keys" {
-			if err := k.Store.Discard(ctx, r.folder()+name); err != nil {
-				return err
-			}
-			delete(r.objects, name)
+	for name, size := range r.objects {
+		if classOf(name) != "keys" {
+			continue
 		}
+		if file, err := k.keyFile(ctx, r.folder()+name, size); err != nil {
+			return err
+		} else if keyfiles.IsBreakGlass(file) {
+			continue
+		}
+		if err := k.Store.Discard(ctx, r.folder()+name); err != nil {
+			return err
+		}
+		delete(r.objects, name)
 	}
 	return nil
 }
+
+// keyFile is what lies there, if that can be the file of a key.
+func (k *Keeper) keyFile(ctx context.Context, key string, size int64) ([]byte, error) {
+	if size > mostKeyFile {
+		return nil, nil
+	}
+	return k.Store.Get(ctx, key, size)
+}
+
+const mostKeyFile = 64 << 10 // bytes; they have some hundred
 
 // note writes down that a run's restic sets a lock, before it does.
 func (k *Keeper) note(ctx context.Context, r *run, lock string) error {

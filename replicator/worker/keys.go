@@ -188,6 +188,18 @@ func (w *Worker) source(site string, at StoreAddress) (*replicator.Store, error)
 	})
 }
 
+// sweepKeys deletes for good what of keys has been on its way out for the grace.
+func (w *Worker) sweepKeys(ctx context.Context, t *turns) error {
+	names, err := w.Keeper.GoingKeys(ctx)
+	for _, name := range names {
+		if ctx.Err() == nil && t.begin(name, deleting) {
+			err = errors.Join(err, w.Keeper.TendKeys(ctx, name))
+			t.end(name, deleting)
+		}
+	}
+	return err
+}
+
 // withKeys brings the break-glass password along before a pass, and has it leave out keys that were removed here.
 func (w *Worker) withKeys(ctx context.Context, source *replicator.Store, name string, o *replicator.Options) error {
 	if err := keyfiles.Carry(ctx, source, w.Store, name); err != nil {

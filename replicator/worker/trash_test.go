@@ -79,6 +79,45 @@ func TestSweep_Waits(t *testing.T) {
 	}
 }
 
+// TestSweep_GoingKeys: what is on its way out of the break-glass keys goes by the same look, not beside another's work.
+func TestSweep_GoingKeys(t *testing.T) {
+	double := storetest.NewDouble(t)
+	store, err := replicator.Open(replicator.StoreConfig{Endpoint: double.Endpoint, Bucket: double.Bucket, AccessKey: "a", SecretKey: "b", Retries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	double.Clock = func() time.Time { return now }
+	w, turns := &Worker{Keeper: &maintenance.Keeper{Store: store, Now: func() time.Time { return now }, Grace: time.Hour}}, &turns{}
+	for _, name := range []string{"shop", "blog"} {
+		double.Store(".going-keys/"+name+"/"+strings.Repeat("a", 64), []byte("x"))
+	}
+	sweep := func() {
+		t.Helper()
+		if _, err := w.sweep(t.Context(), turns, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep()
+	now = now.Add(2 * time.Hour)
+	if !turns.begin("shop", copying) {
+		t.Fatal("no turn")
+	}
+	sweep()
+	for key := range double.Objects() {
+		if strings.HasPrefix(key, ".going-keys/blog/") {
+			t.Errorf("%s is still there", key)
+		}
+	}
+	if _, ok := double.Objects()[".going-keys/shop/"+strings.Repeat("a", 64)]; !ok {
+		t.Error("it went while something else worked on its repository")
+	}
+	if !turns.begin("blog", deleting) {
+		t.Error("the look never ends its turn")
+	}
+}
+
 // TestReport_MostTrash: of many accounts those are told that wait the longest.
 func TestReport_MostTrash(t *testing.T) {
 	u, r, now := newUpkeep(), Report{}, time.Unix(1e9, 0)

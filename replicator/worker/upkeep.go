@@ -332,5 +332,5 @@ func (w *Worker) sweep(ctx context.Context, t *turns, before map[string]maintena
 			waiting[account] = waits
 		}
 	}
-	return waiting, err
+	return waiting, errors.Join(err, w.sweepKeys(ctx, t))
 }
