@@ -14,27 +14,25 @@ import (
 	"drp/raftstore/state"
 )
 
-// opener unseals the password of an account's repository, and the environment of a service. One that cannot be opened is
+// opener unseals the password of an account's repository, and the environment of a program. One that cannot be opened is
 // reported by it, and is a fault of that account alone: all others of the server or site go on.
 type opener struct {
 	password    func(*state.Repository) (password string, ok bool)
-	environment func(*state.Account, *state.Service) (environment map[string]string, ok bool)
+	environment func(*state.Account, *state.Program) (environment map[string]string, ok bool)
 }
 
 // account is what a server gets of an account: its environments in clear when it is to run, and none otherwise.
 func (open opener) account(a *state.Account, run bool) (state.Account, bool) {
-	given := *a // rows are shared
-	given.Services = make([]state.Service, len(a.Services))
-	for i, s := range a.Services {
+	given := a.WithOwnPrograms()
+	for _, p := range given.Programs() {
 		var environment map[string]string
 		if run {
 			var ok bool
-			if environment, ok = open.environment(a, &s); !ok {
+			if environment, ok = open.environment(a, p); !ok {
 				return state.Account{}, false
 			}
 		}
-		s.Environment, s.SealedEnvironment, s.Variables = environment, nil, nil
-		given.Services[i] = s
+		p.Environment, p.SealedEnvironment, p.Variables = environment, nil, nil
 	}
 	return given, true
 }

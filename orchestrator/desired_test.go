@@ -12,7 +12,7 @@ import (
 
 var opened = opener{
 	password:    func(*state.Repository) (string, bool) { return "secret", true },
-	environment: func(_ *state.Account, s *state.Service) (map[string]string, bool) { return s.Environment, true },
+	environment: func(_ *state.Account, p *state.Program) (map[string]string, bool) { return p.Environment, true },
 }
 
 func (p *platform) desired(server state.ServerName) wire.AgentDesired {

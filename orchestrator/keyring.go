@@ -194,8 +194,8 @@ func (k *keeper) sealClear(ctx context.Context) error {
 }
 
 func inClear(a *state.Account) bool {
-	for _, s := range a.Services {
-		if len(s.Environment) > 0 {
+	for _, p := range a.Programs() {
+		if len(p.Environment) > 0 {
 			return true
 		}
 	}
@@ -210,9 +210,7 @@ func (k *keeper) sealAccount(ctx context.Context, name state.AccountName) error 
 	if a == nil || !inClear(a) {
 		return nil
 	}
-	next := *a
-	next.Services = append([]state.Service(nil), a.Services...)
-	changed := []state.Account{next}
+	changed := []state.Account{a.WithOwnPrograms()}
 	if err := k.sealEnvironments(v, changed); err != nil {
 		return err
 	}

@@ -174,7 +174,7 @@ func TestKeeper_takesOverWhatEarlierVersionsLeft(t *testing.T) {
 	c := newCollege(t, "a", "b")
 	c.must(state.InventoryApply, state.InventoryData{Accounts: []state.Account{{
 		Name: "old", Policy: "hourly", Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::500")},
-		Services: []state.Service{{Name: "web", Command: []string{"x"}, Environment: map[string]string{"SECRET": "hunter2"}}},
+		Services: []state.Service{{Program: state.Program{Name: "web", Command: []string{"x"}, Environment: map[string]string{"SECRET": "hunter2"}}}},
 	}}})
 	var sealed bytes.Buffer
 	w, err := age.Encrypt(&sealed, c.members["a"].identity.Recipient(), c.members["b"].identity.Recipient())

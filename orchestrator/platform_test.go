@@ -82,7 +82,7 @@ func (p *platform) account(name string, tier state.Tier, memory int64) {
 		Name: state.AccountName(name), Tier: tier, Policy: "hourly", Site: "par1",
 		Plan:      state.Resources{Memory: memory, Processes: 10, CPU: 1, Disk: gib},
 		Addresses: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("2001:db8:a::%x", 0x100+p.index))},
-		Services:  []state.Service{{Name: "web", Command: []string{"x"}, User: 1000, Check: &state.Check{HTTP: "http://[::1]:80/"}}},
+		Services:  []state.Service{{Program: state.Program{Name: "web", Command: []string{"x"}, User: 1000}, Check: &state.Check{HTTP: "http://[::1]:80/"}}},
 	}}})
 }
 

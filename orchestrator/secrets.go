@@ -65,10 +65,10 @@ func (o *Orchestrator) opener() opener {
 			}
 			return string(plain), true
 		},
-		environment: func(a *state.Account, s *state.Service) (map[string]string, bool) {
-			e, err := o.environment(s)
+		environment: func(a *state.Account, p *state.Program) (map[string]string, bool) {
+			e, err := o.environment(p)
 			if err != nil {
-				o.log.Error("open environment", "account", a.Name, "service", s.Name, "error", err)
+				o.log.Error("open environment", "account", a.Name, "program", p.Name, "error", err)
 				return nil, false
 			}
 			return e, true
@@ -76,12 +76,12 @@ func (o *Orchestrator) opener() opener {
 	}
 }
 
-// environment is that of a service in clear; what was committed before level 2 is so already.
-func (o *Orchestrator) environment(s *state.Service) (map[string]string, error) {
-	if len(s.SealedEnvironment) == 0 {
-		return s.Environment, nil
+// environment is that of a program in clear; what was committed before level 2 is so already.
+func (o *Orchestrator) environment(p *state.Program) (map[string]string, error) {
+	if len(p.SealedEnvironment) == 0 {
+		return p.Environment, nil
 	}
-	plain, err := o.open(s.SealedEnvironment)
+	plain, err := o.open(p.SealedEnvironment)
 	if err != nil {
 		return nil, err
 	}
@@ -97,34 +97,33 @@ func (o *Orchestrator) environment(s *state.Service) (map[string]string, error) 
 func (o *Orchestrator) sealEnvironments(v *state.View, accounts []state.Account) error {
 	for i := range accounts {
 		a := &accounts[i]
-		before := map[string]*state.Service{}
+		before := map[string]*state.Program{}
 		if old := v.Account(a.Name); old != nil {
-			for j := range old.Services {
-				before[old.Services[j].Name] = &old.Services[j]
+			for _, p := range old.Programs() {
+				before[p.Name] = p
 			}
 		}
-		for j := range a.Services {
-			s := &a.Services[j]
-			if len(s.Environment) == 0 {
+		for what, p := range a.Programs() {
+			if len(p.Environment) == 0 {
 				continue
 			}
-			if err := o.sealEnvironment(s, before[s.Name]); err != nil {
-				return fmt.Errorf("seal the environment of service %s of account %s: %w", s.Name, a.Name, err)
+			if err := o.sealEnvironment(p, before[p.Name]); err != nil {
+				return fmt.Errorf("seal the environment of %s %s of account %s: %w", what, p.Name, a.Name, err)
 			}
 		}
 	}
 	return nil
 }
 
-func (o *Orchestrator) sealEnvironment(s, before *state.Service) error {
-	plain, err := json.Marshal(s.Environment) // in the order of its keys
+func (o *Orchestrator) sealEnvironment(p, before *state.Program) error {
+	plain, err := json.Marshal(p.Environment) // in the order of its keys
 	if err != nil {
 		return err
 	}
-	s.Variables = slices.Sorted(maps.Keys(s.Environment))
+	p.Variables = slices.Sorted(maps.Keys(p.Environment))
 	if before != nil && len(before.SealedEnvironment) > 0 {
-		if old, err := o.environment(before); err == nil && maps.Equal(old, s.Environment) {
-			s.Environment, s.SealedEnvironment = nil, before.SealedEnvironment
+		if old, err := o.environment(before); err == nil && maps.Equal(old, p.Environment) {
+			p.Environment, p.SealedEnvironment = nil, before.SealedEnvironment
 			return nil
 		}
 	}
@@ -132,7 +131,7 @@ func (o *Orchestrator) sealEnvironment(s, before *state.Service) error {
 	if err != nil {
 		return fmt.Errorf("%w (%w); %s", ErrNotSealed, err, o.whyNotSealed())
 	}
-	s.Environment, s.SealedEnvironment = nil, sealed
+	p.Environment, p.SealedEnvironment = nil, sealed
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -171,6 +172,13 @@ func printAccount(w io.Writer, d *api.AccountDetail) {
 			text += " (checked at " + s.Check.HTTP + ")"
 		}
 		line("service", text)
+	}
+	for _, j := range a.CronJobs {
+		text := j.Name + ": " + j.Schedule + " (" + cmp.Or(j.TimeZone, "UTC") + "): " + strings.Join(j.Command, " ")
+		if j.Timeout > 0 {
+			text += " (for " + short(j.Timeout) + " at most)"
+		}
+		line("cron job", text)
 	}
 	for _, b := range a.Databases {
 		line("database", string(b.Engine)+" "+b.Name)

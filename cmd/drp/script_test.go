@@ -361,8 +361,12 @@ func exampleBrain() *apitest.Brain {
 		accounts = append(accounts, state.Account{
 			Name: name, Tier: state.Gold, Policy: "hourly", Plan: state.Resources{Memory: 256 << 20, Processes: 100, CPU: 0.5, Disk: 1 << 30},
 			Addresses: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("2001:db8:a::10%d", i))},
-			Services: []state.Service{{Name: "web", Command: []string{"php", "-S", "[::]:80"}, Environment: map[string]string{"KEY": "hunter2"},
-				Check: &state.Check{HTTP: "http://[::1]:80/health"}}},
+			Services: []state.Service{{
+				Program: state.Program{Name: "web", Command: []string{"php", "-S", "[::]:80"}, Environment: map[string]string{"KEY": "hunter2"}},
+				Check:   &state.Check{HTTP: "http://[::1]:80/health"},
+			}},
+			CronJobs: []state.CronJob{{Program: state.Program{Name: "clean", Command: []string{"php", "clean.php"}, Environment: map[string]string{"KEY": "hunter2"}},
+				Schedule: "30 2 * * *", TimeZone: "Europe/Paris", Timeout: time.Hour}},
 		})
 	}
 	b.Command(state.InventoryApply, state.InventoryData{

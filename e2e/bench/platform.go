@@ -95,8 +95,8 @@ func (p *platform) accounts(from, to int) error {
 			Name: accountName(i), Plan: state.Resources{Memory: 256 << 20, Processes: 100, CPU: 1, Disk: 1 << 30},
 			Tier: state.Silver, Policy: "hourly-two-sites", Addresses: []netip.Addr{netip.AddrFrom16(address)},
 			Services: []state.Service{{
-				Name: "web", Command: []string{"php", "-S", "[::]:80", "-t", "/home/" + string(accountName(i)) + "/www"}, User: 1000,
-				Check: &state.Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second},
+				Program: state.Program{Name: "web", Command: []string{"php", "-S", "[::]:80", "-t", "/home/" + string(accountName(i)) + "/www"}, User: 1000},
+				Check:   &state.Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second},
 			}},
 		})
 	}

@@ -124,7 +124,7 @@ func TestAgent_realLive(t *testing.T) {
 	one, two := newServerOn(t, 7, hometest.Memory(t)), newServer(t, 8)
 	account := state.Account{Name: "shop", Plan: state.Resources{Memory: 256 << 20, Processes: 50, CPU: 1},
 		Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::102")},
-		Services:  []state.Service{{Name: "guestbook", Command: []string{"sh", "-c", guestbook}, User: 1000}},
+		Services:  []state.Service{{Program: state.Program{Name: "guestbook", Command: []string{"sh", "-c", guestbook}, User: 1000}}},
 		Mailboxes: []state.Mailbox{{Domain: "example.org", Name: "info"}, {Domain: "example.org", Name: "locked"}, {Domain: "example.org", Name: "gone"}}}
 	order := wire.DesiredAccount{Account: account, Token: token(1), Run: true, New: true}
 	repo := repository(t, one.pool.nth(0).Host(0))
@@ -179,7 +179,7 @@ func TestAgent_realLive(t *testing.T) {
 	two.agent()
 	again := order
 	again.Token, again.Restore, again.Repository = token(2), &made.ID, &repo
-	again.Account.Services = []state.Service{{Name: "s", Command: []string{"sleep", "100000"}, User: 1000}}
+	again.Account.Services = []state.Service{{Program: state.Program{Name: "s", Command: []string{"sleep", "100000"}, User: 1000}}}
 	two.leader.say(these(again))
 	two.leader.phase(t, token(2), wire.Running)
 	restored := two.homes.Path("shop")

@@ -41,7 +41,7 @@ func TestAgent_realDatabases(t *testing.T) {
 
 	account := state.Account{Name: "shop", Plan: state.Resources{Memory: 64 << 20, Processes: 20, CPU: 1},
 		Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::101")},
-		Services:  []state.Service{{Name: "s", Command: []string{"sh", "-c", "echo kept > file; exec sleep 100000"}, User: 1000}},
+		Services:  []state.Service{{Program: state.Program{Name: "s", Command: []string{"sh", "-c", "echo kept > file; exec sleep 100000"}, User: 1000}}},
 		Databases: []state.Database{{Engine: state.PostgreSQL, Name: "shop"}, {Engine: state.MariaDB, Name: "blog"}}}
 	order := wire.DesiredAccount{Account: account, Token: token(1), Run: true, New: true}
 	repo := repository(t, one.pool.nth(0).Host(0))

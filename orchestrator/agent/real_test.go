@@ -381,8 +381,8 @@ func TestAgent_real(t *testing.T) {
 	ip := netip.MustParseAddr("2001:db8:a::100")
 	shop := state.Account{Name: "shop", Plan: state.Resources{Memory: 256 << 20, Processes: 50, CPU: 1}, Addresses: []netip.Addr{ip},
 		Services: []state.Service{
-			{Name: "guestbook", Command: []string{"sh", "-c", guestbook}, User: 1000},
-			{Name: "web", Command: []string{"php", "-S", "[::]:80", "-t", "/home/shop/www"}, User: 1000},
+			{Program: state.Program{Name: "guestbook", Command: []string{"sh", "-c", guestbook}, User: 1000}},
+			{Program: state.Program{Name: "web", Command: []string{"php", "-S", "[::]:80", "-t", "/home/shop/www"}, User: 1000}},
 		}}
 	order := wire.DesiredAccount{Account: shop, Token: token(1), Run: true, New: true}
 	repo := repository(t, one.pool.nth(0).Host(0))

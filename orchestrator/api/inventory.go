@@ -179,20 +179,18 @@ func sealedKey(v *state.View, id string) []byte {
 	return nil
 }
 
-// shown is an account as the API shows it: which variables a service has, not what is in them, sealed or not.
+// shown is an account as the API shows it: which variables a program has, not what is in them, sealed or not.
 func shown(a *state.Account) *state.Account {
-	row := *a // rows are shared
-	row.Services = make([]state.Service, len(a.Services))
-	for i, svc := range a.Services {
-		environment := make(map[string]string, len(svc.Variables))
-		for _, k := range svc.Variables {
+	row := a.WithOwnPrograms()
+	for _, p := range row.Programs() {
+		environment := make(map[string]string, len(p.Variables))
+		for _, k := range p.Variables {
 			environment[k] = hidden
 		}
-		for k := range svc.Environment { // of before level 2
+		for k := range p.Environment { // of before level 2
 			environment[k] = hidden
 		}
-		svc.Environment, svc.Variables, svc.SealedEnvironment = environment, nil, nil
-		row.Services[i] = svc
+		p.Environment, p.Variables, p.SealedEnvironment = environment, nil, nil
 	}
 	return &row
 }

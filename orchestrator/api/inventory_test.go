@@ -23,10 +23,11 @@ func account(t testing.TB) state.Account {
 		Plan:      state.Resources{Memory: 256 << 20, Processes: 100, CPU: 1, Disk: 1 << 30},
 		Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::100")},
 		Services: []state.Service{{
-			Name: "web", Command: []string{"php", "-S", "[::]:80"}, User: 1000,
-			Environment: map[string]string{"DB_PASSWORD": "hunter2"},
-			Check:       &state.Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second},
+			Program: state.Program{Name: "web", Command: []string{"php", "-S", "[::]:80"}, User: 1000, Environment: map[string]string{"DB_PASSWORD": "hunter2"}},
+			Check:   &state.Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second},
 		}},
+		CronJobs: []state.CronJob{{Program: state.Program{Name: "clean", Command: []string{"php", "clean.php"}, User: 1000,
+			Environment: map[string]string{"DB_PASSWORD": "hunter2"}}, Schedule: "@daily", TimeZone: "Europe/Paris", Timeout: time.Hour}},
 	}
 }
 
@@ -59,6 +60,7 @@ func TestClient_Inventory(t *testing.T) {
 	}
 	want := account(t)
 	want.Services[0].Environment = map[string]string{"DB_PASSWORD": hidden}
+	want.CronJobs[0].Environment = map[string]string{"DB_PASSWORD": hidden}
 	accounts, err := c.Accounts(ctx)
 	if err != nil || len(accounts) != 1 {
 		t.Fatalf("accounts: got %v, %v", accounts, err)

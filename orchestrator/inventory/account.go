@@ -103,7 +103,7 @@ var tiers = []string{string(state.Gold), string(state.Silver), string(state.Bron
 const reservedName = "aside"
 
 func (r *reader) account(v strictyaml.Value) {
-	m, ok := v.Map("kind", "name", "plan", "tier", "policy", "site", "addresses", "services", "databases", "mailboxes")
+	m, ok := v.Map("kind", "name", "plan", "tier", "policy", "site", "addresses", "services", "databases", "mailboxes", "cron_jobs")
 	if !ok {
 		return
 	}
@@ -130,8 +130,12 @@ func (r *reader) account(v strictyaml.Value) {
 	site, o.site = reference(m, "site")
 	a.Policy, a.Site = state.PolicyName(policy), state.SiteName(site)
 	r.addresses(m, &a, &o)
+	names := programNames{}
 	if v, ok := m.Field("services"); ok {
-		a.Services = readServices(v, m)
+		a.Services = readServices(v, m, names)
+	}
+	if v, ok := m.Field("cron_jobs"); ok {
+		a.CronJobs = r.cronJobs(v, m, names)
 	}
 	r.parts(m, &a, &o)
 	r.doc.Data.Accounts = append(r.doc.Data.Accounts, a)
@@ -162,47 +166,42 @@ func (r *reader) addresses(m strictyaml.Map, a *state.Account, o *origin) {
 	}
 }
 
-func readServices(v strictyaml.Value, account strictyaml.Map) []state.Service {
+func readServices(v strictyaml.Value, account strictyaml.Map, names programNames) []state.Service {
 	list, _ := v.List()
 	var services []state.Service
-	names := map[string]strictyaml.Position{}
 	for _, v := range list {
-		subject := "account " + account.Peek("name") + ": service"
-		if name := v.Peek("name"); name != "" {
-			subject += " " + name
-		}
-		m, ok := v.About(subject).Map("name", "command", "user", "environment", "check")
+		m, ok := v.About(programSubject(account, "service", v)).Map("name", "command", "user", "environment", "check")
 		if !ok {
 			continue
 		}
-		s := readService(m)
-		if first, twice := names[s.Name]; twice && s.Name != "" {
-			m.Fail("the name is there twice", "the first is at "+first.String())
-			continue
+		s := state.Service{Program: readProgram(m)}
+		if v, ok := m.Field("check"); ok {
+			s.Check = readCheck(v)
 		}
-		names[s.Name] = m.At("name")
-		services = append(services, s)
+		if names.take(m, s.Name) {
+			services = append(services, s)
+		}
 	}
 	return services
 }
 
 var variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-func readService(m strictyaml.Map) state.Service {
-	var s state.Service
+func readProgram(m strictyaml.Map) state.Program {
+	var p state.Program
 	if m.Require("name", "name: web") {
 		v, _ := m.Field("name")
 		if text, ok := v.Text(); ok && goodName(v, text) {
-			s.Name = text
+			p.Name = text
 		}
 	}
 	if m.Require("command", `command: [php, -S, "[::]:80"]`) {
 		v, _ := m.Field("command")
-		s.Command = readCommand(v)
+		p.Command = readCommand(v)
 	}
 	// Required: a forgotten user would be the account's root.
 	m.Require("user", "user: 1000")
-	s.User = uint32(m.Int("user", 0, 65535))
+	p.User = uint32(m.Int("user", 0, 65535))
 	if v, ok := m.Field("environment"); ok {
 		entries, _ := v.Secret().Entries()
 		for _, e := range entries {
@@ -211,17 +210,14 @@ func readService(m strictyaml.Map) state.Service {
 				continue
 			}
 			if text, ok := e.Value.Text(); ok {
-				if s.Environment == nil {
-					s.Environment = map[string]string{}
+				if p.Environment == nil {
+					p.Environment = map[string]string{}
 				}
-				s.Environment[e.Key] = text
+				p.Environment[e.Key] = text
 			}
 		}
 	}
-	if v, ok := m.Field("check"); ok {
-		s.Check = readCheck(v)
-	}
-	return s
+	return p
 }
 
 func readCommand(v strictyaml.Value) []string {

@@ -124,15 +124,7 @@ func (w *writer) account(a state.Account) {
 		w.line("services:")
 	}
 	for _, s := range a.Services {
-		w.line("  - name: %s", quote(s.Name))
-		w.line("    command: %s", flow(s.Command))
-		w.line("    user: %d", s.User)
-		if len(s.Environment) > 0 {
-			w.line("    environment:")
-			for _, name := range slices.Sorted(maps.Keys(s.Environment)) {
-				w.line("      %s: %s", name, quote(s.Environment[name]))
-			}
-		}
+		w.program(s.Program)
 		if s.Check != nil {
 			w.line("    check:")
 			w.line("      http: %s", quote(s.Check.HTTP))
@@ -150,6 +142,28 @@ func (w *writer) account(a state.Account) {
 	}
 	for _, m := range a.Mailboxes {
 		w.line("  - {domain: %s, name: %s}", quote(m.Domain), quote(m.Name))
+	}
+	if len(a.CronJobs) > 0 {
+		w.line("cron_jobs:")
+	}
+	for _, j := range a.CronJobs {
+		w.program(j.Program)
+		w.line("    schedule: %s", quote(j.Schedule))
+		w.text("    time_zone", j.TimeZone)
+		w.duration("    timeout", j.Timeout)
+	}
+}
+
+// program writes the first lines of a service or a cron job.
+func (w *writer) program(p state.Program) {
+	w.line("  - name: %s", quote(p.Name))
+	w.line("    command: %s", flow(p.Command))
+	w.line("    user: %d", p.User)
+	if len(p.Environment) > 0 {
+		w.line("    environment:")
+		for _, name := range slices.Sorted(maps.Keys(p.Environment)) {
+			w.line("      %s: %s", name, quote(p.Environment[name]))
+		}
 	}
 }
 

@@ -87,6 +87,15 @@ databases:
   - {engine: mariadb, name: Guest_book-2}
 mailboxes:
   - {domain: example.org, name: info}
+cron_jobs:
+  - name: newsletter
+    schedule: "30 2 * * mon-fri"
+    time_zone: Europe/Paris
+    command: [php, /home/guestbook/bin/send.php]
+    user: 1000
+    environment: {KEY: x}
+    timeout: 1h
+  - {name: clean, schedule: "@daily", command: [sh, -c, "rm -f tmp/*"], user: 1001}
 ---
 kind: account
 name: static
@@ -115,13 +124,18 @@ func want() state.InventoryData {
 				Policy: "hourly-two-sites", Site: "par1",
 				Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::100"), netip.MustParseAddr("2001:db8:b::1")},
 				Services: []state.Service{
-					{Name: "web", Command: []string{"php", "-S", "[::]:80", "-t", "/home/guestbook/www"}, User: 1000,
-						Environment: map[string]string{"TZ": "Europe/Paris", "DEBUG": "1"},
-						Check:       &state.Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second}},
-					{Name: "worker", Command: []string{"/usr/bin/php", "worker.php"}},
+					{Program: state.Program{Name: "web", Command: []string{"php", "-S", "[::]:80", "-t", "/home/guestbook/www"}, User: 1000,
+						Environment: map[string]string{"TZ": "Europe/Paris", "DEBUG": "1"}},
+						Check: &state.Check{HTTP: "http://[::1]:80/health", Every: 5 * time.Second}},
+					{Program: state.Program{Name: "worker", Command: []string{"/usr/bin/php", "worker.php"}}},
 				},
 				Databases: []state.Database{{Engine: state.PostgreSQL, Name: "guestbook"}, {Engine: state.MariaDB, Name: "Guest_book-2"}},
-				Mailboxes: []state.Mailbox{{Domain: "example.org", Name: "info"}}},
+				Mailboxes: []state.Mailbox{{Domain: "example.org", Name: "info"}},
+				CronJobs: []state.CronJob{
+					{Program: state.Program{Name: "newsletter", Command: []string{"php", "/home/guestbook/bin/send.php"}, User: 1000,
+						Environment: map[string]string{"KEY": "x"}}, Schedule: "30 2 * * mon-fri", TimeZone: "Europe/Paris", Timeout: time.Hour},
+					{Program: state.Program{Name: "clean", Command: []string{"sh", "-c", "rm -f tmp/*"}, User: 1001}, Schedule: "@daily"},
+				}},
 			{Name: "static", Plan: state.Resources{Memory: 64 << 20, Processes: 20, CPU: 0.25, Disk: 100 << 20},
 				Tier: state.Bronze, Policy: "hourly-two-sites"},
 		},
@@ -229,6 +243,18 @@ func TestParse_TooManyParts(t *testing.T) {
 	}
 }
 
+func TestParse_TooManyCronJobs(t *testing.T) {
+	text := "kind: account\nname: a\nplan: {memory: 1MiB, processes: 1, cpu: 1, disk: 1MiB}\npolicy: hourly-two-sites\ncron_jobs:\n"
+	for n := range state.MaxCronJobs + 2 {
+		text += fmt.Sprintf("  - {name: j%d, schedule: '@daily', command: [x], user: 1}\n", n)
+	}
+	_, err := Parse([]File{{"valid.yaml", []byte(valid)}, {"a.yaml", []byte(text)}})
+	want := "a.yaml:106:5: account a: cron_jobs: an account has up to 100 cron jobs, and this is one more; have one of them do what several do at the same time"
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
 func firstLines(text string) string {
 	lines := strings.Split(text, "\n")
 	return strings.Join(lines[:min(3, len(lines))], " ")
@@ -252,12 +278,14 @@ func TestParse_secretEnvironment(t *testing.T) {
 		"\n      PASSWORD: \"\\q" + secret + "\"",
 		"\n      PASSWORD: " + secret + "\n      PASSWORD: \"" + secret + "\"",
 	} {
-		text := "kind: account\nname: guestbook\nservices:\n  - name: web\n    command: [x]\n    user: 1000\n    environment: " + environment + "\n"
-		_, err := Parse([]File{{Name: "a.yaml", Data: []byte(text)}})
-		if err == nil || !strings.Contains(err.Error(), "a.yaml:") {
-			t.Errorf("%s: got %v, want its place", environment, err)
-		} else if strings.Contains(err.Error(), secret[:9]) {
-			t.Errorf("%s: got %v, which shows the value", environment, err)
+		for _, field := range []string{"services", "cron_jobs"} {
+			text := "kind: account\nname: guestbook\n" + field + ":\n  - name: web\n    command: [x]\n    user: 1000\n    environment: " + environment + "\n"
+			_, err := Parse([]File{{Name: "a.yaml", Data: []byte(text)}})
+			if err == nil || !strings.Contains(err.Error(), "a.yaml:") {
+				t.Errorf("%s: %s: got %v, want its place", field, environment, err)
+			} else if strings.Contains(err.Error(), secret[:9]) {
+				t.Errorf("%s: %s: got %v, which shows the value", field, environment, err)
+			}
 		}
 	}
 }
@@ -343,7 +371,7 @@ func TestAllocate(t *testing.T) {
 	t.Run("no room", func(t *testing.T) {
 		doc := parse(t, strings.Replace(text, `"2001:db8:a::/119", "2001:db8:b::/48"`, `"2001:db8:a::/120"`, 1))
 		err := Allocate(doc, Known{})
-		want := "a.yaml:69:7: account static: the provider's prefixes have no free address; add a prefix to the provider"
+		want := "a.yaml:78:7: account static: the provider's prefixes have no free address; add a prefix to the provider"
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

@@ -23,7 +23,8 @@ type opens interface {
 type Secret struct {
 	Kind    state.SecretKind
 	Account state.AccountName
-	Service string
+	Service string // or cron job
+	What    string // which of the two
 	Sealed  []byte
 }
 
@@ -35,7 +36,7 @@ func (s Secret) String() string {
 	case state.SecretRotation:
 		return "the next password of repository " + string(s.Account)
 	case state.SecretEnvironment:
-		return "the environment of service " + s.Service + " of account " + string(s.Account)
+		return "the environment of " + s.What + " " + s.Service + " of account " + string(s.Account)
 	default:
 		return "the key of the issuing authority"
 	}
@@ -63,8 +64,8 @@ func Secrets(v *state.View) iter.Seq[Secret] {
 			}
 		}
 		for _, a := range v.Accounts() {
-			for _, s := range a.Services {
-				if len(s.SealedEnvironment) > 0 && !yield(Secret{Kind: state.SecretEnvironment, Account: a.Name, Service: s.Name, Sealed: s.SealedEnvironment}) {
+			for what, p := range a.Programs() {
+				if len(p.SealedEnvironment) > 0 && !yield(Secret{Kind: state.SecretEnvironment, Account: a.Name, Service: p.Name, What: what, Sealed: p.SealedEnvironment}) {
 					return
 				}
 			}

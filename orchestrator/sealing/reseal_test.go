@@ -53,8 +53,8 @@ func newLog(t testing.TB, k *sealing.Keyring, key *state.Key, accounts, size int
 	}
 	for i := range accounts {
 		data.Accounts = append(data.Accounts, state.Account{Name: account(i), Policy: "hourly", Services: []state.Service{
-			{Name: "web", Command: []string{"x"}, SealedEnvironment: seal(content(state.SecretEnvironment, account(i), size))},
-			{Name: "plain", Command: []string{"x"}}}})
+			{Program: state.Program{Name: "web", Command: []string{"x"}, SealedEnvironment: seal(content(state.SecretEnvironment, account(i), size))}},
+			{Program: state.Program{Name: "plain", Command: []string{"x"}}}}})
 	}
 	l.must(state.InventoryApply, data)
 	for i := range accounts {

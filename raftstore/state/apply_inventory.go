@@ -150,10 +150,8 @@ func (c *change) checkAccount(a *Account) error {
 			return err
 		}
 	}
-	for _, s := range a.Services {
-		if err := c.checkSealed(s.SealedEnvironment, "the environment of service "+s.Name+" of account "+string(a.Name)); err != nil {
-			return err
-		}
+	if err := c.checkPrograms(a); err != nil {
+		return err
 	}
 	if err := c.checkParts(a); err != nil {
 		return err

@@ -19,7 +19,7 @@ func TestInventoryApply_Notes(t *testing.T) {
 	d.Sites[0].Gateways = []string{"https://gw:1"}
 	d.Sites[0].Store = &Store{Bucket: "drp-par1"}
 	d.Servers[0].Capacity = Resources{Memory: 5, CPU: 0.5}
-	d.Accounts[0].Services = []Service{{Name: "web", Command: []string{"php"}}}
+	d.Accounts[0].Services = []Service{{Program: Program{Name: "web", Command: []string{"php"}}}}
 	d.Accounts = append(d.Accounts, Account{Name: "blog", Policy: "hourly"})
 	got := n.must(InventoryApply, d).Notes
 	want := []string{

@@ -89,9 +89,9 @@ func (c *change) sealedTo(id string) string {
 		}
 	}
 	for _, a := range accountTable.list(c.Txn) {
-		for _, s := range a.Services {
-			if SealedTo(s.SealedEnvironment) == id {
-				return "the environment of service " + s.Name + " of account " + string(a.Name)
+		for what, p := range a.Programs() {
+			if SealedTo(p.SealedEnvironment) == id {
+				return "the environment of " + what + " " + p.Name + " of account " + string(a.Name)
 			}
 		}
 	}
@@ -164,11 +164,10 @@ func (c *change) resealEnvironment(item ResealItem) bool {
 	if old == nil {
 		return false
 	}
-	next := *old
-	next.Services = append([]Service(nil), old.Services...)
-	for i := range next.Services {
-		if s := &next.Services[i]; s.Name == item.Service && len(s.SealedEnvironment) > 0 && Sum(s.SealedEnvironment) == item.Old {
-			s.SealedEnvironment = item.Sealed
+	next := old.WithOwnPrograms()
+	for _, p := range next.Programs() {
+		if p.Name == item.Service && len(p.SealedEnvironment) > 0 && Sum(p.SealedEnvironment) == item.Old {
+			p.SealedEnvironment = item.Sealed
 			accountTable.put(c.Txn, &next)
 			return true
 		}

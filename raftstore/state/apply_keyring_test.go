@@ -14,7 +14,7 @@ func TestKeyring(t *testing.T) {
 	n.must(KeyringSet, key("k1"))
 	n.refused(ErrConflict, "already", KeyringSet, key("k1"))
 	d := inventory()
-	d.Accounts[0].Services = []Service{{Name: "web", Command: []string{"x"}, SealedEnvironment: SealedWith("k1", []byte("env"))}}
+	d.Accounts[0].Services = []Service{{Program: Program{Name: "web", Command: []string{"x"}, SealedEnvironment: SealedWith("k1", []byte("env"))}}}
 	n.must(InventoryApply, d)
 	behind := n.command(KeyringSet, key("k2"))
 	behind.At = epoch.Add(-time.Hour)
@@ -52,7 +52,7 @@ func TestKeyring_refusesWhatIsSealedToAKeyThatIsNotThere(t *testing.T) {
 	n.must(KeyringSet, KeyringSetData{Key: Key{ID: "k1", Recipient: "age1k1", Sealed: []byte("s"), Recipients: []string{"age1c"}}})
 	gone := SealedWith("k0", []byte("x"))
 	d := inventory()
-	d.Accounts[0].Services = []Service{{Name: "web", Command: []string{"x"}, SealedEnvironment: gone}}
+	d.Accounts[0].Services = []Service{{Program: Program{Name: "web", Command: []string{"x"}, SealedEnvironment: gone}}}
 	n.refused(ErrConflict, "environment of service web", InventoryApply, d)
 	n.refused(ErrConflict, "issuing authority", IssuerSet, IssuerSetData{Certificate: []byte("pem"), SealedKey: gone})
 	n.refused(ErrConflict, "seal it again", SecretsReseal, SecretsResealData{Items: []ResealItem{{

@@ -105,7 +105,7 @@ type (
 	ResealItem struct {
 		Kind    SecretKind  `json:"kind"`
 		Account AccountName `json:"account,omitempty"`
-		Service string      `json:"service,omitempty"`
+		Service string      `json:"service,omitempty"` // or cron job
 		Old     Digest      `json:"old"`
 		Sealed  []byte      `json:"sealed"`
 	}
@@ -117,7 +117,7 @@ type SecretKind string
 const (
 	SecretRepository  SecretKind = "repository"  // Repository.SealedPassword of Account, or of the later one of this name: see Repository.Row
 	SecretRotation    SecretKind = "rotation"    // Rotation.Sealed of the repository of this name
-	SecretEnvironment SecretKind = "environment" // Service.SealedEnvironment of Account and Service
+	SecretEnvironment SecretKind = "environment" // Program.SealedEnvironment of Account and Service
 	SecretIssuer      SecretKind = "issuer"      // Issuer.SealedKey
 )
 

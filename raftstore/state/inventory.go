@@ -106,22 +106,5 @@ type Account struct {
 	// From level 3 on.
 	Databases []Database `json:"databases,omitempty"`
 	Mailboxes []Mailbox  `json:"mailboxes,omitempty"`
-}
-
-// Service is one program that an account runs.
-type Service struct {
-	Name        string            `json:"name"`
-	Command     []string          `json:"command"`
-	User        uint32            `json:"user"`                  // inside the account
-	Environment map[string]string `json:"environment,omitempty"` // as applied; in the log only of those before level 2
-	// SealedEnvironment is the environment as a JSON object, sealed to the keyring. Variables are the names in it, sorted.
-	SealedEnvironment []byte   `json:"sealed_environment,omitempty"`
-	Variables         []string `json:"variables,omitempty"`
-	Check             *Check   `json:"check,omitempty"`
-}
-
-// Check says how a service shows that it works.
-type Check struct {
-	HTTP  string        `json:"http"` // URL as seen inside the account: http://[::1]:80/health
-	Every time.Duration `json:"every,omitempty"`
+	CronJobs  []CronJob  `json:"cron_jobs,omitempty"`
 }

@@ -17,7 +17,7 @@ const LevelBundles = 3
 // LevelCatalogues is the level at which the snapshots of an account are packed into one row.
 const LevelCatalogues = 3
 
-// LevelParts is the first level at which accounts have databases and mailboxes, and snapshots parts.
+// LevelParts is the first level at which accounts have databases, mailboxes and cron jobs, and snapshots parts.
 const LevelParts = 3
 
 // firstLevel is that of a state which says none.
@@ -79,7 +79,7 @@ func (d *InventoryData) level() int {
 			return 3
 		}
 	}
-	if slices.ContainsFunc(d.Accounts, func(a Account) bool { return len(a.Parts()) > 0 }) {
+	if slices.ContainsFunc(d.Accounts, func(a Account) bool { return len(a.Parts()) > 0 || len(a.CronJobs) > 0 }) {
 		return LevelParts
 	}
 	return firstLevel

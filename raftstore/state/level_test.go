@@ -29,6 +29,7 @@ func TestCluster_LevelOnlyRises(t *testing.T) {
 func TestCommand_Level(t *testing.T) {
 	with := Account{Name: "shop", Databases: []Database{{Engine: PostgreSQL, Name: "shop"}}}
 	mail := Account{Name: "shop", Mailboxes: []Mailbox{{Domain: "example.org", Name: "info"}}}
+	cron := Account{Name: "shop", CronJobs: []CronJob{{Schedule: "@daily"}}}
 	for _, test := range []struct {
 		name    Name
 		payload any
@@ -37,6 +38,7 @@ func TestCommand_Level(t *testing.T) {
 		{InventoryApply, InventoryData{Accounts: []Account{{Name: "shop"}}}, 1},
 		{InventoryApply, InventoryData{Accounts: []Account{{Name: "blog"}, with}}, 3},
 		{InventoryApply, InventoryData{Accounts: []Account{mail}}, 3},
+		{InventoryApply, InventoryData{Accounts: []Account{cron}}, 3},
 		{TaskFinish, TaskFinishData{Task: "t1", Snapshot: &Snapshot{}}, 1},
 		{TaskFinish, TaskFinishData{Task: "t1"}, 1},
 		{TaskFinish, TaskFinishData{Task: "t1", Snapshot: &Snapshot{Parts: []Part{{Name: "mysql/shop"}}}}, 3},

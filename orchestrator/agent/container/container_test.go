@@ -108,7 +108,7 @@ func (b *bench) spec(t *testing.T, n int, command ...string) container.Spec {
 			Name:      state.AccountName(name),
 			Plan:      state.Resources{Memory: 256 << 20, Processes: 60, CPU: 1},
 			Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::1")},
-			Services:  []state.Service{{Name: "main", Command: command, User: home.User, Environment: map[string]string{"PROBE": "1"}}},
+			Services:  []state.Service{{Program: state.Program{Name: "main", Command: command, User: home.User, Environment: map[string]string{"PROBE": "1"}}}},
 		},
 	}
 }
@@ -300,8 +300,8 @@ func TestRuntime_trouble(t *testing.T) {
 	b := newBench(t)
 	s := b.spec(t, 1, "sleep", "1000")
 	s.Account.Services = append(s.Account.Services,
-		state.Service{Name: "web", User: home.User, Command: []string{"no-such-program"}},
-		state.Service{Name: "cron", User: home.User, Command: []string{"sh", "-c", "echo >> $HOME/tries; exit 3"}})
+		state.Service{Program: state.Program{Name: "web", User: home.User, Command: []string{"no-such-program"}}},
+		state.Service{Program: state.Program{Name: "cron", User: home.User, Command: []string{"sh", "-c", "echo >> $HOME/tries; exit 3"}}})
 	c := b.run(t, s)
 	const want = `service web: cannot start: find "no-such-program": exec: "no-such-program": executable file not found in $PATH; ` +
 		`service cron: ended with exit status 3`
@@ -367,8 +367,7 @@ http { include /etc/nginx/mime.types; access_log off;
 			t.Fatal(err)
 		}
 	}
-	s.Account.Services = append(s.Account.Services, state.Service{
-		Name: "client", User: 1001, Command: []string{"/.drp/init", "probe", "fetch"}})
+	s.Account.Services = append(s.Account.Services, state.Service{Program: state.Program{Name: "client", User: 1001, Command: []string{"/.drp/init", "probe", "fetch"}}})
 	b.run(t, s)
 	if got := read(t, filepath.Join(s.Home, "fetched")); !strings.HasSuffix(got, "hello") || !strings.Contains(got, "text/html") {
 		t.Errorf("fetched %q", got)
