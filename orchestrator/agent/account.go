@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"drp/orchestrator/agent/container"
@@ -58,6 +59,9 @@ func (w *account) order(d *wire.DesiredAccount) {
 	old := w.want
 	w.want = d
 	if old != nil && sameOrder(old, d) {
+		if !reflect.DeepEqual(old.Account.CronJobs, d.Account.CronJobs) {
+			w.poke() // and nothing is given up for that
+		}
 		return
 	}
 	if w.interrupt != nil {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -48,6 +49,7 @@ type world struct {
 	trouble    map[state.AccountName]string
 	diesAtOnce bool              // whatever is started
 	startFails bool              // a container cannot be made
+	cronFails  bool              // the init cannot be told of its cron jobs
 	databases  map[string]string // what the engines hold
 	broken     map[string]error  // databases that cannot be dumped or loaded
 	dumps      map[state.SnapshotID]map[string]string
@@ -285,6 +287,21 @@ func (w *world) Resume(_ context.Context, account state.AccountName) error {
 	defer w.mu.Unlock()
 	w.containers[account].Status = container.Running
 	w.do("resume %s", account)
+	return nil
+}
+
+func (w *world) SetCronJobs(_ context.Context, s container.Spec) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.containers[s.Account.Name]
+	if reflect.DeepEqual(c.spec.Account.CronJobs, s.Account.CronJobs) {
+		return nil
+	}
+	if w.cronFails {
+		return errors.New("no cron")
+	}
+	c.spec.Account.CronJobs = s.Account.CronJobs
+	w.do("cron jobs of %s: %d", s.Account.Name, len(s.Account.CronJobs))
 	return nil
 }
 

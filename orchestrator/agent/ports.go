@@ -32,6 +32,8 @@ type Containers interface {
 	Stop(ctx context.Context, account state.AccountName) error
 	Pause(ctx context.Context, account state.AccountName) error
 	Resume(ctx context.Context, account state.AccountName) error
+	// SetCronJobs has a running container go by the cron jobs of spec. Safe to repeat, and then it costs nothing.
+	SetCronJobs(ctx context.Context, spec container.Spec) error
 	// Trouble says which services of a running container fail; empty: none that is known.
 	Trouble(s container.State) string
 	// Wait returns nil when the container has ended.

@@ -384,6 +384,11 @@ func TestAgent_real(t *testing.T) {
 			{Program: state.Program{Name: "guestbook", Command: []string{"sh", "-c", guestbook}, User: 1000}},
 			{Program: state.Program{Name: "web", Command: []string{"php", "-S", "[::]:80", "-t", "/home/shop/www"}, User: 1000}},
 		}}
+	ticks := func(where string) []state.CronJob {
+		return []state.CronJob{{Schedule: "@every 1s", Program: state.Program{Name: "tick", User: 1000,
+			Command: []string{"sh", "-c", "echo >> cron-$WHERE"}, Environment: map[string]string{"WHERE": where}}}}
+	}
+	shop.CronJobs = ticks("one")
 	order := wire.DesiredAccount{Account: shop, Token: token(1), Run: true, New: true}
 	repo := repository(t, one.pool.nth(0).Host(0))
 
@@ -394,6 +399,10 @@ func TestAgent_real(t *testing.T) {
 	if got := one.fetch(ip, "/"); got != "hello\n" {
 		t.Errorf("page = %q", got)
 	}
+	ticked := func(s *server, where string) func() bool {
+		return func() bool { _, err := os.Stat(filepath.Join(s.homes.Path("shop"), "cron-"+where)); return err == nil }
+	}
+	eventually(t, "cron job", ticked(one, "one"))
 	before, _, err := one.containers.State(t.Context(), "shop")
 	if err != nil {
 		t.Fatal(err)
@@ -430,12 +439,14 @@ func TestAgent_real(t *testing.T) {
 	again := order
 	again.Token, again.Restore, again.Repository = token(2), &made.ID, &repo
 	again.Account.Services = shop.Services[1:] // so that nobody writes while the test reads
+	again.Account.CronJobs = ticks("two")
 	two.leader.say(these(again))
 	two.leader.phase(t, token(2), wire.Running)
 	if got := two.fetch(ip, "/"); got != "hello\n" {
 		t.Errorf("page at the other server = %q", got)
 	}
 	restored := two.homes.Path("shop")
+	eventually(t, "cron job at the other server", ticked(two, "two"))
 	for path, want := range map[string]int{"": owner.Host(0), "www": owner.Host(1000), "db": owner.Host(1000), "old/link": owner.Host(1000)} {
 		var st unix.Stat_t
 		if err := unix.Lstat(filepath.Join(restored, path), &st); err != nil || int(st.Uid) != want || int(st.Gid) != owner.Host(1000) {

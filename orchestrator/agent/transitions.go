@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"drp/orchestrator/agent/container"
@@ -27,7 +28,7 @@ func (w *account) hold(ctx context.Context, d wire.DesiredAccount) error {
 	if err != nil {
 		return err
 	}
-	spec := container.Spec{Account: d.Account, Token: d.Token, Home: w.Homes.Path(w.name)}
+	spec := container.Spec{Account: d.Account, Token: d.Token, IDs: rec.IDs, Home: w.Homes.Path(w.name)}
 	runs := there && (c.Status == container.Running || c.Status == container.Paused) && c.Token == d.Token &&
 		c.Fingerprint == spec.Fingerprint() && held && rec.Token == d.Token
 	if !runs {
@@ -67,6 +68,10 @@ func (w *account) hold(ctx context.Context, d wire.DesiredAccount) error {
 	}
 	// Running all the same: the container is up, and one service of many may be what its owner is about to mend.
 	w.trouble = w.Containers.Trouble(c)
+	if err := w.Containers.SetCronJobs(ctx, spec); err != nil {
+		w.Log.Error("account goes by older cron jobs", "account", w.name, "error", err)
+		w.trouble = strings.TrimPrefix(w.trouble+"; "+err.Error(), "; ")
+	}
 	w.observe(w, d.Token, wire.Running, sentence(w.trouble))
 	return nil
 }

@@ -41,17 +41,17 @@ func writeBundle(dir string, s Spec, spec *specs.Spec) error {
 			return err
 		}
 	}
-	for name, content := range etc(s.Account) {
-		if err := writeFile(filepath.Join(root, "etc", name), []byte(content), 0o644, 0); err != nil {
-			return err
-		}
-	}
-	services, err := json.Marshal(s.Account.Services)
-	if err != nil {
+	if err := writeEtc(root, s.Account); err != nil {
 		return err
 	}
-	// Their environment may hold secrets of the account: only its root, the init, reads them here.
-	if err := writeFile(filepath.Join(root, servicesInside), services, 0o400, s.IDs.Host(0)); err != nil {
+	if err := writePrograms(filepath.Join(root, servicesInside), s.Account.Services, s.IDs); err != nil {
+		return err
+	}
+	// No program of the account has run yet: its init begins with what is written here.
+	if err := writeCronJobs(dir, s); err != nil {
+		return err
+	}
+	if err := noteCronJobs(dir, s); err != nil {
 		return err
 	}
 	raw, err := json.MarshalIndent(spec, "", "  ")
@@ -61,13 +61,33 @@ func writeBundle(dir string, s Spec, spec *specs.Spec) error {
 	return writeFile(filepath.Join(dir, "config.json"), raw, 0o600, 0)
 }
 
+// writePrograms: their environment may hold secrets of the account. Only its root, the init, reads them here.
+func writePrograms(path string, list any, ids home.IDs) error {
+	raw, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	return writeFile(path, raw, 0o400, ids.Host(0))
+}
+
 // forgetSecrets removes from a bundle what only a running container needs.
 func forgetSecrets(dir string) error {
-	err := os.Remove(filepath.Join(dir, "rootfs", servicesInside))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	var failed error
+	for _, name := range []string{filepath.Join("rootfs", servicesInside), filepath.Join("rootfs", cronInside), cronNoted} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = errors.Join(failed, err)
+		}
 	}
-	return err
+	return failed
+}
+
+func writeEtc(root string, a state.Account) error {
+	for name, content := range etc(a) {
+		if err := writeFile(filepath.Join(root, "etc", name), []byte(content), 0o644, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // mountPoint makes what a bind mount covers; the root is read-only and has nothing that was not put there.
@@ -103,10 +123,10 @@ func etc(a state.Account) map[string]string {
 	line("root", 0, 0)
 	line(name, home.User, home.User)
 	seen := map[uint32]bool{0: true, home.User: true, 65534: true}
-	for _, s := range a.Services {
-		if !seen[s.User] {
-			seen[s.User] = true
-			line(fmt.Sprintf("%s-%d", name, s.User), s.User, home.User)
+	for _, p := range a.Programs() {
+		if !seen[p.User] {
+			seen[p.User] = true
+			line(fmt.Sprintf("%s-%d", name, p.User), p.User, home.User)
 		}
 	}
 	users.WriteString("nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n")

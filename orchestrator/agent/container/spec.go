@@ -12,6 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"drp/orchestrator/agent/container/accountinit"
 	"drp/orchestrator/agent/home"
 	"drp/raftstore/state"
 )
@@ -24,8 +25,8 @@ type Spec struct {
 	Home    string // on the host; mounted as /home/ACCOUNT
 }
 
-// Fingerprint changes when the container has to be made anew: with what it runs, its limits and its addresses, and
-// not with its tier or policy.
+// Fingerprint changes when the container has to be made anew: with its services, its limits and its addresses, and
+// not with its tier or policy, nor with its cron jobs: see SetCronJobs.
 func (s Spec) Fingerprint() string {
 	raw, err := json.Marshal(struct {
 		Plan      state.Resources
@@ -49,6 +50,7 @@ const (
 const (
 	initInside     = "/.drp/init"
 	servicesInside = "/.drp/services.json"
+	cronInside     = "/.drp/" + accountinit.CronFile
 
 	// initProcesses is what account-init itself takes of the processes limit; the plan's number is the account's.
 	initProcesses = 16

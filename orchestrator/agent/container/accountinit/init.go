@@ -1,5 +1,5 @@
 // Package accountinit is process 1 of an account's container: it starts the account's services, starts them again
-// when they end, buries what they leave behind, and passes the end on.
+// when they end, runs its cron jobs at their times, buries what they leave behind, and passes the end on.
 package accountinit
 
 import (
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -39,8 +40,12 @@ type service struct {
 type supervisor struct {
 	mu       sync.Mutex
 	services []*service
+	cron     *cron
 	ending   bool
 }
+
+// CronFile lies beside the list of the services. It is read again at each SIGHUP.
+const CronFile = "cron.json"
 
 // Run supervises the services listed in a JSON file until SIGTERM, and returns the exit code.
 func Run(specPath string) int {
@@ -52,6 +57,12 @@ func Run(specPath string) int {
 }
 
 func run(specPath string) error {
+	// First of all: what is written anew before a signal is read after it. Each kind has a place of its own, so that none is
+	// lost behind others.
+	died, reload, stop := make(chan os.Signal, 1), make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(died, unix.SIGCHLD)
+	signal.Notify(reload, unix.SIGHUP)
+	signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
 	raw, err := os.ReadFile(specPath)
 	if err != nil {
 		return err
@@ -66,32 +77,61 @@ func run(specPath string) error {
 		path string
 		mode os.FileMode
 	}{{"/run/lib", 0o755}, {"/run/lib/nginx", 0o777}, {"/run/lib/php", 0o755}, {"/run/lib/php/sessions", 0o777},
-		{"/run/log", 0o755}, {"/run/log/nginx", 0o777}, {"/run/lock", 0o777}} {
+		{"/run/log", 0o755}, {"/run/log/cron", 0o755}, {"/run/log/nginx", 0o777}, {"/run/lock", 0o777}} {
 		if err := os.Mkdir(d.path, d.mode); err != nil && !os.IsExist(err) {
 			return err
 		}
 	}
 	unix.Umask(old)
 
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT)
 	s := &supervisor{}
 	for _, one := range list {
-		s.services = append(s.services, &service{Service: one, log: openRing("/run/log/" + one.Name + ".log")})
+		s.services = append(s.services, &service{Service: one, log: openRing("/run/log/"+one.Name+".log", serviceLog)})
 	}
 	for _, one := range s.services {
 		s.start(one)
 	}
-	for sig := range signals {
-		if sig == unix.SIGCHLD {
-			if s.bury() {
-				return nil
-			}
-			continue
+	s.cron = &cron{clock: wall, after: s.after, spawn: spawn, kill: func(pid int, sig unix.Signal) { unix.Kill(pid, sig) }, logs: "/run/log/cron"}
+	jobs := filepath.Join(filepath.Dir(specPath), CronFile)
+	if err := s.load(jobs); err != nil {
+		return err
+	}
+	for over := false; !over; {
+		select {
+		case <-died:
+			over = s.bury()
+		case <-reload:
+			_ = s.load(jobs) // what cannot be read leaves the list as it was
+		case <-stop:
+			over = s.end()
 		}
-		if s.end() {
-			return nil
+	}
+	return nil
+}
+
+// wall is without the monotonic clock, by which one that is set back would not be seen.
+func wall() time.Time { return time.Now().Round(0) }
+
+// after does something later, with the lock held, unless all is to end.
+func (s *supervisor) after(d time.Duration, do func()) *time.Timer {
+	return time.AfterFunc(d, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.ending {
+			do()
 		}
+	})
+}
+
+func (s *supervisor) load(path string) error {
+	list, err := readJobs(path)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ending {
+		s.cron.load(list)
 	}
 	return nil
 }
@@ -105,7 +145,7 @@ func (s *supervisor) start(one *service) {
 	}
 	one.started = time.Now()
 	defer s.tell()
-	pid, err := spawn(one.Service, one.log)
+	pid, err := spawn(one.Program, one.log)
 	if err != nil {
 		one.problem = "cannot start: " + err.Error()
 		fmt.Fprintf(one.log, "account-init: start %s: %v\n", one.Name, err)
@@ -141,6 +181,7 @@ func (s *supervisor) bury() bool {
 		}
 		i := slices.IndexFunc(s.services, func(one *service) bool { return one.pid == pid })
 		if i < 0 {
+			s.cron.ended(pid, status)
 			continue
 		}
 		one := s.services[i]
@@ -171,8 +212,8 @@ func (s *supervisor) end() bool {
 	return s.bury()
 }
 
-// spawn starts a service under its user, with the one capability that lets it bind port 80.
-func spawn(one state.Service, log *ring) (pid int, err error) {
+// spawn starts a program under its user, with the one capability that lets it bind port 80. It leads a process group.
+func spawn(one state.Program, log *ring) (pid int, err error) {
 	if len(one.Command) == 0 {
 		return 0, fmt.Errorf("no command")
 	}

@@ -7,25 +7,26 @@ import (
 	"sync"
 )
 
-// ringLimit is the size at which a log makes way for the next; the one before is kept.
-const ringLimit = 256 << 10
+// serviceLog is the size at which a service's log makes way for the next; the one before is kept.
+const serviceLog = 256 << 10
 
-// ring is the output of one service: two files of bounded size in the container's memory. A log that cannot be
-// written is lost; the service goes on.
+// ring is the output of one program: two files of bounded size in the container's memory. A log that cannot be
+// written is lost; the program goes on.
 type ring struct {
-	mu   sync.Mutex
-	path string
-	file *os.File
-	size int
+	mu    sync.Mutex
+	path  string
+	limit int
+	file  *os.File
+	size  int
 }
 
-func openRing(path string) *ring { return &ring{path: path} }
+func openRing(path string, limit int) *ring { return &ring{path: path, limit: limit} }
 
-// Write never fails, so that a reader keeps a service's pipe empty whatever happens.
+// Write never fails, so that a reader keeps a program's pipe empty whatever happens.
 func (r *ring) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.file != nil && r.size > ringLimit {
+	if r.file != nil && r.size > r.limit {
 		r.file.Close()
 		r.file = nil
 		_ = os.Rename(r.path, r.path+".1")
