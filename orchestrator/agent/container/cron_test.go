@@ -1,6 +1,7 @@
 package container_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -128,10 +129,21 @@ func TestRuntime_cronJobs(t *testing.T) {
 			t.Fatal("what a job had started outlived its time")
 		}
 	}
+	s.Account.CronJobs = before
+	if err := broken.SetCronJobs(t.Context(), s); err == nil {
+		t.Error("nobody was told, and that is no error")
+	}
 	s.Account.CronJobs = nil
 	set()
 	if raw, err := os.ReadFile(filepath.Join(bundle, "rootfs/.drp/cron.json")); err != nil || string(raw) != "null" {
 		t.Errorf("the list that is there: %s, %v; want none", raw, err)
+	}
+	// As an earlier drp made it: nobody is told that there are none.
+	if err := errors.Join(os.Remove(filepath.Join(bundle, "rootfs/.drp/cron.json")), os.Remove(filepath.Join(bundle, "cron.noted"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := broken.SetCronJobs(t.Context(), s); err != nil {
+		t.Error(err)
 	}
 
 	if err := b.Stop(t.Context(), "acct1"); err != nil {

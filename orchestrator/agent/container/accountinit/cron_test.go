@@ -214,6 +214,13 @@ func TestCron_clockIsSet(t *testing.T) {
 		// It was ahead by a day: the new one counts, and not only a day later.
 		set(-24 * time.Hour)
 		b.until("31T03:00:00 hourly 103", "1999-12-31T03:30:00Z")
+		b.end(103, 0)
+		// Ahead: what is due by the new one does not wait for as long as the old one would have.
+		set(29*time.Minute + 30*time.Second)
+		b.until("31T04:00:30 hourly 104", "1999-12-31T04:01:30Z")
+		if s := wall().String(); strings.Contains(s, " m=") {
+			t.Errorf("%s goes by a clock that is never set", s)
+		}
 	})
 }
 
