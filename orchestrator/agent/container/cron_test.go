@@ -145,6 +145,8 @@ func TestRuntime_cronJobs(t *testing.T) {
 	if err := broken.SetCronJobs(t.Context(), s); err != nil {
 		t.Error(err)
 	}
+	s.Account.CronJobs = third
+	set()
 
 	if err := b.Stop(t.Context(), "acct1"); err != nil {
 		t.Fatal(err)
