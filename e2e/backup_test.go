@@ -38,7 +38,10 @@ func TestBackupIsCopiedAndRestoredByHand(t *testing.T) {
 		t.Errorf("only %d files were compared", len(want))
 	}
 	record, err := os.ReadFile(filepath.Join(into, "account.json"))
-	if err != nil || !bytes.Contains(record, []byte("2001:db8:a::103")) {
-		t.Errorf("got record %s (%v), want the account's own, with its address", record, err)
+	if err != nil || !bytes.Contains(record, []byte("2001:db8:a::103")) || !bytes.Contains(record, []byte(`"cron_jobs"`)) {
+		t.Errorf("got record %s (%v), want the account's own, with its address and its cron job", record, err)
+	}
+	if _, ok := got["tick"]; !ok {
+		t.Error("the account's cron job has left no trace")
 	}
 }

@@ -111,7 +111,13 @@ services:
   - name: web
     command: [php]
     user: 1000
-    environment: {DB_PASSWORD: %q}
+    environment: {DB_PASSWORD: %[1]q}
+cron_jobs:
+  - name: clean
+    schedule: "@daily"
+    command: [php]
+    user: 1000
+    environment: {DB_PASSWORD: %[1]q}
 `
 
 func newCanaries(t *testing.T, seal func(orchestrator.Sealer) orchestrator.Sealer) *canaries {
@@ -215,8 +221,10 @@ func (c *canaries) repository() {
 			c.t.Fatal(err)
 		}
 		for _, a := range d.Accounts {
-			if got := a.Account.Services[0].Environment["DB_PASSWORD"]; got != c.secrets["environment"] {
-				c.t.Errorf("the agent gets %q as the environment, want %q", got, c.secrets["environment"])
+			for what, p := range a.Account.Programs() {
+				if got := p.Environment["DB_PASSWORD"]; got != c.secrets["environment"] {
+					c.t.Errorf("the agent gets %q as the environment of a %s, want %q", got, what, c.secrets["environment"])
+				}
 			}
 		}
 		w, err := worker.WorkerSync(c.t.Context(), wire.WorkerReport{Site: "par1", Revision: 1, Wait: time.Second})
