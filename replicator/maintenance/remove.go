@@ -170,18 +170,53 @@ func (k *Keeper) replaced(ctx context.Context, o *Outcome) (bool, error) {
 	}
 }
 
-// emptyRemoved deletes for good what is left of a removed repository: all of its trash, and what was noted about it.
+// removedOver reports whether a run's part of a removed repository's trash may go. What was written there late was moved away late,
+// and stays for as long as anything else. One that was broken off is undone: the whole removal is done again.
+func (k *Keeper) removedOver(ctx context.Context, r *run) (bool, error) {
+	if err := k.release(ctx, r); err != nil {
+		return false, err
+	}
+	if !r.complete {
+		return false, k.undo(ctx, r.account, r.name)
+	}
+	var o Outcome
+	if _, err := k.getJSON(ctx, r.mark(), &o); err != nil {
+		return false, err
+	}
+	if over, err := k.pastGrace(ctx, r, &o); err != nil || !over {
+		return false, err
+	}
+	if o.Successor == "" {
+		return true, nil // a prune from before
+	}
+	return k.replaced(ctx, &o)
+}
+
+// emptyRemoved deletes for good what is left of a removed repository: of its trash each run whose own time is over; and when that
+// was all, what was noted about it.
 func (k *Keeper) emptyRemoved(ctx context.Context, name string, runs []*run) error {
+	left := false
 	for _, r := range runs {
+		over, err := k.removedOver(ctx, r)
+		if err != nil {
+			return err
+		}
+		if !over {
+			left = true
+			continue
+		}
 		if err := k.empty(ctx, r); err != nil {
 			return err
 		}
 	}
-	lists, err := listKeys(ctx, k.Store, name, ^uint64(0))
+	if left {
+		return nil
+	}
+	keys, err := listKeys(ctx, k.Store, name, ^uint64(0))
 	if err != nil {
 		return err
 	}
-	for _, key := range append(lists, replicator.MarkRoot+name+"/config.json", readMarkKey(name)) {
+	for _, key := range append(keys, replicator.MarkRoot+name+"/config.json", readMarkKey(name)) {
 		if err := k.Store.Discard(ctx, key); err != nil {
 			return err
 		}

@@ -226,15 +226,12 @@ func (w *Waits) add(r *run, since, now time.Time) {
 	}
 }
 
-// tendRemoved empties the trash of a removed repository: the grace is over, and what took its place is good.
+// tendRemoved empties the trash of a removed repository: the grace of its removal is over, and what took its place is good.
 func (k *Keeper) tendRemoved(ctx context.Context, r *run, o *Outcome, runs []*run) error {
 	if err := k.noteRemoved(ctx, o); err != nil {
 		return err
 	}
-	if over, err := k.pastGrace(ctx, r, o); err != nil || !over {
-		return err
-	}
-	if good, err := k.replaced(ctx, o); err != nil || !good {
+	if over, err := k.removedOver(ctx, r); err != nil || !over {
 		return err
 	}
 	return k.emptyRemoved(ctx, o.Account, runs)
