@@ -42,13 +42,13 @@ func TestRemove_EachRunByItsOwn(t *testing.T) {
 		}
 		return contents
 	}
-	s.double.Store(".tombstones/shop/1-20260101T000000-abcdefghij-"+strings.Repeat("a", 64)+".json", []byte("x"))
+	s.double.Store(".breakglass/shop.age", []byte("x"))
 	w.pass(7 * time.Hour) // 31 hours after the first removal; the grace is 30
 	if got := trash(); !slices.Equal(got, []string{"late"}) {
 		t.Errorf("%d objects are in the trash, want the late one alone", len(got))
 	}
-	if len(s.under(".tombstones/shop/")) == 0 {
-		t.Error("what was noted of a repository that is still in the trash is gone")
+	if len(s.under(".breakglass/")) != 1 {
+		t.Error("the sealed password of what is still in the trash is gone")
 	}
 	w.pass(24 * time.Hour)
 	if got := trash(); len(got) != 0 {
@@ -73,5 +73,37 @@ func TestRemove_BrokenOffLater(t *testing.T) {
 	}
 	if got := s.repository(); len(got) != 1 || got[late] != "late" {
 		t.Errorf("in its place: %v, want what the broken-off removal had moved", slices.Collect(maps.Keys(got)))
+	}
+}
+
+// TestRemove_BreakGlassGoes: the sealed password of a removed repository stays for as long as what it opens can be moved back, and
+// goes with that. Those of others stay.
+func TestRemove_BreakGlassGoes(t *testing.T) {
+	w, s := renewed(t)
+	for _, key := range []string{".breakglass/shop.age", ".breakglass/shop~2.age", ".removed-keys/shop/a", ".removed-keys/shop~2/a"} {
+		s.double.Store(key, []byte("x"))
+	}
+	if _, err := s.keeper.Remove(t.Context(), "shop", "shop~2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.keeper.HasRead(t.Context(), "shop~2", 1, 1, w.now()); err != nil {
+		t.Fatal(err)
+	}
+	there := func() (keys []string) {
+		t.Helper()
+		if _, err := s.keeper.Tend(t.Context(), "shop"); err != nil {
+			t.Fatal(err)
+		}
+		held := s.under(".breakglass/")
+		maps.Copy(held, s.under(".removed-keys/"))
+		return slices.Sorted(maps.Keys(held))
+	}
+	w.pass(29 * time.Hour)
+	if got := there(); len(got) != 4 {
+		t.Errorf("within the grace: %v", got)
+	}
+	w.pass(2 * time.Hour)
+	if got := there(); !slices.Equal(got, []string{".breakglass/shop~2.age", ".removed-keys/shop~2/a"}) {
+		t.Errorf("at the end: %v", got)
 	}
 }

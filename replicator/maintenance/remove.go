@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drp/replicator"
+	"drp/replicator/keyfiles"
 )
 
 // removedMark says that a repository was moved into the trash as a whole, because a later one of its account took its place.
@@ -193,7 +194,7 @@ func (k *Keeper) removedOver(ctx context.Context, r *run) (bool, error) {
 }
 
 // emptyRemoved deletes for good what is left of a removed repository: of its trash each run whose own time is over; and when that
-// was all, what was noted about it.
+// was all, what was noted about it, and the sealed password of a key that is no more.
 func (k *Keeper) emptyRemoved(ctx context.Context, name string, runs []*run) error {
 	left := false
 	for _, r := range runs {
@@ -216,7 +217,14 @@ func (k *Keeper) emptyRemoved(ctx context.Context, name string, runs []*run) err
 	if err != nil {
 		return err
 	}
-	for _, key := range append(keys, replicator.MarkRoot+name+"/config.json", readMarkKey(name)) {
+	notes, err := k.Store.List(ctx, keyfiles.RemovedFolder(name))
+	if err != nil {
+		return err
+	}
+	for _, o := range notes {
+		keys = append(keys, o.Key)
+	}
+	for _, key := range append(keys, replicator.MarkRoot+name+"/config.json", readMarkKey(name), keyfiles.BreakGlassKey(name)) {
 		if err := k.Store.Discard(ctx, key); err != nil {
 			return err
 		}
