@@ -20,12 +20,16 @@ const keysAtOnce = 2
 
 // keyBoard is the part of a board that has to do with the keys of what is here.
 type keyBoard struct {
-	jobs  map[string]*upkeepJob[KeyJob] // by repository
-	busy  int
+	jobs map[string]*upkeepJob[KeyJob] // by repository
+	// busy are the repositories at whose keys somebody works, also for a job that nobody wants any more: its restic takes a while to
+	// end, and two at once would make two keys.
+	busy  map[string]bool
 	keyed []Keyed // to be told
 }
 
-func newKeyBoard() keyBoard { return keyBoard{jobs: make(map[string]*upkeepJob[KeyJob])} }
+func newKeyBoard() keyBoard {
+	return keyBoard{jobs: make(map[string]*upkeepJob[KeyJob]), busy: make(map[string]bool)}
+}
 
 // want takes over what is to be done.
 func (b *keyBoard) want(all []KeyJob) {
@@ -47,8 +51,8 @@ func (b *keyBoard) due(now time.Time, t *turns) (begin []*upkeepJob[KeyJob]) {
 		if j.want.Make != "" && b.untold(account) {
 			continue // or a worker without a leader would make one key after the other
 		}
-		if at, due := j.due(); due && !at.After(now) && b.busy < keysAtOnce && t.begin(account, j.want.turn()) {
-			b.busy++
+		if at, due := j.due(); due && !at.After(now) && !b.busy[account] && len(b.busy) < keysAtOnce && t.begin(account, j.want.turn()) {
+			b.busy[account] = true
 			begin = append(begin, j)
 		}
 	}
@@ -68,7 +72,7 @@ func (b *keyBoard) each(f func(time.Time, bool)) {
 
 // ended notes what came of a job, to be told.
 func (b *keyBoard) ended(j *upkeepJob[KeyJob], work KeyJob, made keyfiles.Made, err error, now time.Time) (tell Keyed, wanted bool) {
-	b.busy--
+	delete(b.busy, work.Account)
 	wanted = j.over(now)
 	if !wanted && (work.Make == "" || err != nil) {
 		return Keyed{}, false // a key that was made is told all the same: the leader may have got impatient

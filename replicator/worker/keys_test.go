@@ -43,6 +43,30 @@ func TestKeyBoard(t *testing.T) {
 		t.Error("the same job is done again at once")
 	}
 
+	// The restic of a job that another one has taken the place of is not dead yet: the next one waits for it.
+	other := see
+	other.Version = 4
+	b.want([]KeyJob{see})
+	b.jobs["shop"].next = time.Time{}
+	first := b.due(now, turns)
+	if len(first) != 1 {
+		t.Fatalf("%d begin", len(first))
+	}
+	_, first[0].cancel = context.WithCancel(t.Context())
+	b.want([]KeyJob{other})
+	if len(b.due(now, turns)) != 0 {
+		t.Error("two jobs about the keys of one repository at once")
+	}
+	turns.end("shop", copying)
+	if _, wanted := b.ended(first[0], see, keyfiles.Made{}, context.Canceled, now); wanted {
+		t.Error("the end of a job that nobody wants is told")
+	}
+	if second := b.due(now, turns); len(second) != 1 || second[0].want.Version != 4 {
+		t.Error("the next one does not begin when the first has ended")
+	}
+	turns.end("shop", copying)
+	b.busy = make(map[string]bool)
+
 	// One that takes keys away has the repository for itself.
 	remove := see
 	remove.Remove = []string{"b"}
