@@ -116,7 +116,7 @@ func (n now) stillDue(site state.SiteName, old chore) (chore, bool) {
 }
 
 // giveChores puts chores into what a worker should do, with the passwords that they take.
-func giveChores(v *state.View, site state.SiteName, all []chore, open opener, d *wire.WorkerDesired) {
+func giveChores(v *state.View, site state.SiteName, all []chore, open opener, known *missing, d *wire.WorkerDesired) {
 	for _, c := range all {
 		repo := v.RepositoryNamed(c.repository)
 		if repo == nil {
@@ -138,7 +138,7 @@ func giveChores(v *state.View, site state.SiteName, all []chore, open opener, d 
 		if c.kind != "" {
 			d.Verify = append(d.Verify, wire.VerifyJob{
 				Account: repo.Row(), Kind: c.kind, Password: password, Snapshot: c.snapshot, Part: c.part, Parts: c.parts,
-				Copies: otherCopies(v, repo, site)})
+				Copies: otherCopies(v, repo, site, known)})
 			continue
 		}
 		job := wire.MaintainJob{Account: repo.Row(), Home: repo.Home, Password: password}
@@ -156,16 +156,10 @@ func giveChores(v *state.View, site state.SiteName, all []chore, open opener, d 
 }
 
 // otherCopies are at the sites but this one that hold a snapshot of a repository, its home's first.
-func otherCopies(v *state.View, repo *state.Repository, but state.SiteName) []wire.RepositoryCopy {
-	holding := map[state.SiteName]bool{}
-	for _, s := range v.SnapshotsIn(repo) {
-		for _, c := range s.Sites {
-			holding[c.Site] = true
-		}
-	}
+func otherCopies(v *state.View, repo *state.Repository, but state.SiteName, known *missing) []wire.RepositoryCopy {
 	var copies []wire.RepositoryCopy
 	for _, site := range v.Sites() {
-		if site.Name == but || site.Store == nil || !holding[site.Name] {
+		if site.Name == but || site.Store == nil || !known.of(v, repo, site.Name).expected {
 			continue
 		}
 		c := wire.RepositoryCopy{Site: site.Name, Store: *site.Store}

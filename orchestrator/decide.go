@@ -21,7 +21,8 @@ type now struct {
 	// exported is when the newest export of the state in a site's store was made; nil: this leader exports nothing anywhere.
 	exported map[state.SiteName]time.Time
 	// clocks says why nobody can tell how late it is: the coordinators' clocks differ. Empty: they agree.
-	clocks string
+	clocks  string
+	missing *missing // what sites lack, as far as it is remembered; may be nil
 	// free counts what this look has given out already; see room.
 	free *placement
 }

@@ -330,7 +330,7 @@ func workerDesired(v *state.View, site state.SiteName, all []chore, open opener,
 		}
 	}
 	d.Copy = mostExposedFirst(behind)
-	giveChores(v, site, all, open, &d)
+	giveChores(v, site, all, open, known, &d)
 	d.Erase = eraseJobs(v, site)
 	d.Revision = revision(d)
 	return d

@@ -77,10 +77,7 @@ func (n now) hasCopy(repo *state.Repository, site state.SiteName) bool {
 	if pass := n.view.Replication(repo.Row(), site); repo.Home.Site == site || pass != nil && pass.Error == "" {
 		return true
 	}
-	return slices.ContainsFunc(n.view.SnapshotsIn(repo), func(s *state.Snapshot) bool {
-		_, there := s.At(site)
-		return there
-	})
+	return n.missing.of(n.view, repo, site).expected
 }
 
 // keyToMake is what key the home of a repository lacks.

@@ -24,7 +24,7 @@ type missingKey struct {
 type absent struct {
 	of       any // the version of the snapshots
 	home     state.SiteName
-	expected bool                                  // something should be there already
+	expected bool                                  // something should be there already: it has a snapshot
 	from     map[state.SiteName][]state.SnapshotID // newest first; where to pull it from
 }
 

@@ -74,6 +74,63 @@ func TestMissing_SameAsAnew(t *testing.T) {
 	}
 }
 
+// What is to be done about keys, and from where a copy can be repaired, is found by what is remembered, and not by unpacking
+// catalogues: it is so in the memory alone that a site holds something.
+func TestMissing_Used(t *testing.T) {
+	p := many(t, 1, 1, gold)
+	a := accountName(0)
+	p.stored(a) // at par1 alone
+	p.key(a)
+	n := p.now()
+	repo := n.view.Repository(a)
+	if n.view.SnapshotsVersion(a) == nil {
+		t.Fatal("its snapshots are not in a catalogue")
+	}
+	if _, due := n.keyDuty(repo, "par2"); due {
+		t.Error("a site that holds nothing has something to do about its keys")
+	}
+	n.missing = &missing{known: map[missingKey]absent{{"par2", a}: {of: n.view.SnapshotsVersion(a), home: repo.Home.Site, expected: true}}}
+	if d, due := n.keyDuty(repo, "par2"); !due || d.make != "" {
+		t.Error("a site that holds something has nothing to do about its keys")
+	}
+	if got := otherCopies(n.view, repo, repo.Home.Site, n.missing); len(got) != 1 || got[0].Site != "par2" {
+		t.Errorf("copies: %+v, want that at par2", got)
+	}
+}
+
+// key makes the break-glass key of an account's repository.
+func (p *platform) key(name state.AccountName) {
+	repo := p.view().Repository(name)
+	p.apply(state.KeysMade, state.KeysMadeData{Account: name, Repository: repo.Name(), Home: repo.Home, Purpose: state.KeyBreakGlass,
+		Key: state.Sum([]byte(name)).String(), Asked: []string{"age1a"}, Sealed: []string{"age1a"}, File: state.Sum([]byte("file"))})
+}
+
+// BenchmarkKeySurvey is a look at the keys of 20,000 accounts with eight snapshots each, at sites that hold no copy of them.
+func BenchmarkKeySurvey(b *testing.B) {
+	const accounts = 20_000
+	p := many(b, 40, accounts, gold)
+	for range 8 {
+		p.at = p.at.Add(time.Hour)
+		for i := range accounts {
+			p.stored(accountName(i))
+		}
+	}
+	for i := range accounts {
+		p.key(accountName(i))
+	}
+	for name, known := range map[string]*missing{"anew": nil, "remembered": {}} {
+		b.Run(name, func(b *testing.B) {
+			n := p.now()
+			n.missing = known
+			keySurveyOf(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				keySurveyOf(n)
+			}
+		})
+	}
+}
+
 // BenchmarkWorkerDesired is a site's worker asking while one backup ends: 80,000 accounts with eight snapshots each.
 func BenchmarkWorkerDesired(b *testing.B) {
 	const accounts = 80_000
