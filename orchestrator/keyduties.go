@@ -91,7 +91,7 @@ func (n now) keyToMake(repo *state.Repository, row *state.RepositoryKeys) (state
 		return "", nil // there is nobody to break the glass
 	}
 	b := row.BreakGlass
-	if b == nil || !slices.Equal(b.Asked, offline) || slices.Contains(missing, b.Key) || slices.Contains(missing, b.File.String()) {
+	if b == nil || b.Asked != state.RecipientsID(offline) || slices.Contains(missing, b.Key) || slices.Contains(missing, b.File.String()) {
 		return state.KeyBreakGlass, offline
 	}
 	return "", nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"drp/raftstore/state"
@@ -87,7 +86,7 @@ func keyAlarms(n now, testWithin time.Duration) []Alarm {
 			standing = append(standing, row)
 		}
 		if b := row.BreakGlass; b != nil {
-			if !slices.Equal(b.Asked, b.Sealed) {
+			if b.To() != b.Asked {
 				strange = append(strange, row)
 			}
 			if first.IsZero() || b.Made.Before(first) {
@@ -286,7 +285,7 @@ func (n now) keyReport(repo *state.Repository) *KeyReport {
 	}
 	r := &KeyReport{PasswordSince: n.passwordSince(repo), Rotation: n.rotationText(repo, row)}
 	if b := row.BreakGlass; b != nil {
-		r.BreakGlass, r.BreakGlassTo = b.Made, b.Sealed
+		r.BreakGlass, r.BreakGlassTo = b.Made, n.view.Recipients(b.To())
 		for _, s := range row.Sites {
 			if s.Failure == nil && s.Version == row.Version {
 				r.BreakGlassSeen = append(r.BreakGlassSeen, s.Site)

@@ -70,7 +70,11 @@ func applyKeysMade(c *change, d KeysMadeData) (bool, error) {
 		if next.BreakGlass != nil { // a new home need not have had it, and others do
 			d.Old = joined(d.Old, []string{next.BreakGlass.Key})
 		}
-		next.BreakGlass = &BreakGlass{Key: d.Key, File: d.File, Asked: d.Asked, Sealed: d.Sealed, Made: c.at}
+		next.BreakGlass = &BreakGlass{Key: d.Key, File: d.File, Asked: RecipientsID(d.Asked), Made: c.at}
+		if to := RecipientsID(d.Sealed); to != next.BreakGlass.Asked {
+			next.BreakGlass.Sealed = to
+		}
+		c.keepRecipients(d.Asked, d.Sealed)
 		next.Remove = joined(next.Remove, except(d.Old, next.Have()))
 	case KeyRotation:
 		if next.Rotation == nil || !next.Rotation.Switched.IsZero() {
@@ -95,6 +99,31 @@ func applyKeysMade(c *change, d KeysMadeData) (bool, error) {
 	next.Version++
 	repositoryKeysTable.put(c.Txn, next)
 	return true, nil
+}
+
+// keepRecipients adds lists that are not known yet. Then those go that no key is sealed to any more: a new list comes when the
+// operators exchange their offline keys, and hardly ever otherwise.
+func (c *change) keepRecipients(lists ...[]string) {
+	lists = slices.DeleteFunc(lists, func(list []string) bool {
+		return recipientsTable.get(c.Txn, RecipientsID(list).String()) != nil
+	})
+	if len(lists) == 0 {
+		return
+	}
+	used := map[Digest]bool{}
+	for _, k := range repositoryKeysTable.list(c.Txn) {
+		if k.BreakGlass != nil {
+			used[k.BreakGlass.Asked], used[k.BreakGlass.To()] = true, true
+		}
+	}
+	for _, r := range recipientsTable.list(c.Txn) {
+		if !used[r.ID] {
+			recipientsTable.drop(c.Txn, r)
+		}
+	}
+	for _, list := range lists {
+		recipientsTable.put(c.Txn, &Recipients{ID: RecipientsID(list), List: list})
+	}
 }
 
 // again is one more failure in a row.

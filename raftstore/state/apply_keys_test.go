@@ -2,6 +2,7 @@ package state
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -188,5 +189,49 @@ func TestKeysMade_breakGlass(t *testing.T) {
 	n.must(RepositoryRenew, RepositoryRenewData{Account: "guestbook", SealedPassword: []byte("new"), Server: "par1-s1", Reason: "stolen"})
 	if got := n.keys(); got != nil {
 		t.Errorf("after a renewal there is still %+v", got)
+	}
+}
+
+// A platform has one list of recipients and a row for each account: the row names the list. One that nothing is sealed to any more
+// goes when a new one comes.
+func TestKeysMade_Recipients(t *testing.T) {
+	n, home := threeSnapshots(t)
+	make := func(asked, sealed []string) *BreakGlass {
+		t.Helper()
+		n.must(KeysMade, KeysMadeData{Account: "guestbook", Repository: "guestbook", Home: home, Purpose: KeyBreakGlass,
+			Key: keyName(strings.Join(asked, "") + strconv.Itoa(int(n.index))), Asked: asked, Sealed: sealed, File: Sum([]byte("file"))})
+		return n.keys().BreakGlass
+	}
+	lists := func() int { return len(recipientsTable.list(n.view().txn)) }
+	first := []string{"age1" + strings.Repeat("a", 58), "age1" + strings.Repeat("b", 58), "age1" + strings.Repeat("c", 58)}
+	b := make(first, first)
+	if !slices.Equal(n.view().Recipients(b.Asked), first) || b.To() != b.Asked || b.Asked != RecipientsID(first) {
+		t.Errorf("asked %v, sealed to %v", n.view().Recipients(b.Asked), n.view().Recipients(b.To()))
+	}
+	row, err := appendRow(nil, n.keys())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(row), "age1") || strings.Contains(string(row), "sealed") || len(row) > 450 {
+		t.Errorf("a row of %d bytes: %s", len(row), row)
+	}
+	own := []string{"age1own"}
+	if b = make(first, own); !slices.Equal(n.view().Recipients(b.To()), own) || !slices.Equal(n.view().Recipients(b.Asked), first) || lists() != 2 {
+		t.Errorf("asked %v, sealed to %v, %d lists", n.view().Recipients(b.Asked), n.view().Recipients(b.To()), lists())
+	}
+	restored, err := Restore(strings.NewReader(string(persisted(t, n.view()))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := restored.View().Recipients(b.To()); !slices.Equal(got, own) {
+		t.Errorf("after a restore: %v", got)
+	}
+	make([]string{"age1x"}, []string{"age1x"})
+	make([]string{"age1y"}, []string{"age1y"})
+	if lists() > 2 {
+		t.Errorf("%d lists stay, and one is in use", lists())
+	}
+	if b := n.keys().BreakGlass; !slices.Equal(n.view().Recipients(b.To()), []string{"age1y"}) {
+		t.Error("the list in use is gone")
 	}
 }

@@ -2,6 +2,7 @@ package state
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -102,12 +103,31 @@ type RepositoryKeys struct {
 
 // BreakGlass is the key of a repository whose password the offline keys open, and nobody else.
 type BreakGlass struct {
-	Key    string    `json:"key"`    // its file
-	File   Digest    `json:"file"`   // SHA-256 of the sealed password
-	Asked  []string  `json:"asked"`  // recipients that the leader named
-	Sealed []string  `json:"sealed"` // and those that it is sealed to: the home's own configuration counts
+	Key  string `json:"key"`  // its file
+	File Digest `json:"file"` // SHA-256 of the sealed password
+	// Asked are the recipients that the leader named, and Sealed, where they are others, those that it is sealed to: the home's own
+	// configuration counts. Both are ids of Recipients: a platform has one list, and a row for each account.
+	Asked  Digest    `json:"asked"`
+	Sealed Digest    `json:"sealed,omitzero"`
 	Made   time.Time `json:"made"`
 }
+
+// To is whom it is sealed to.
+func (b *BreakGlass) To() Digest {
+	if b.Sealed.IsZero() {
+		return b.Asked
+	}
+	return b.Sealed
+}
+
+// Recipients are a list of those to whom break-glass passwords are sealed.
+type Recipients struct {
+	ID   Digest   `json:"id"`
+	List []string `json:"list"`
+}
+
+// RecipientsID is the one id of a list.
+func RecipientsID(list []string) Digest { return Sum([]byte(strings.Join(list, "\n"))) }
 
 // Rotation is the change of a repository's password, step by step.
 type Rotation struct {

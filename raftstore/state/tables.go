@@ -82,6 +82,7 @@ var (
 	}
 	holdersTable         = table[Holders]{name: "password-holders", key: func(r *Holders) string { return string(r.Account) }}
 	repositoryKeysTable  = table[RepositoryKeys]{name: "repository-keys", key: func(r *RepositoryKeys) string { return r.Repository }}
+	recipientsTable      = table[Recipients]{name: "recipients", key: func(r *Recipients) string { return r.ID.String() }}
 	breakGlassTestsTable = table[BreakGlassTests]{name: "breakglass-tests", key: single[BreakGlassTests]}
 
 	// An open one is found without going over all that were ever done.
@@ -143,7 +144,7 @@ func allTables() []storedTable {
 		memberTable, auditTable, issuerTable, enrolmentTable, certificateTable, revocationTable, keyTable,
 		maintenanceTable, verificationTable, pauseTable, catalogueTable,
 		retiredTable, holdersTable,
-		repositoryKeysTable, breakGlassTestsTable,
+		repositoryKeysTable, breakGlassTestsTable, recipientsTable,
 		erasureTable,
 	}
 }

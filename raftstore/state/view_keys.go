@@ -8,6 +8,14 @@ func (v *View) RepositoryKeys(name string) *RepositoryKeys {
 // AllRepositoryKeys are sorted by the repository's name.
 func (v *View) AllRepositoryKeys() []*RepositoryKeys { return repositoryKeysTable.list(v.txn) }
 
+// Recipients are those of a list, nil for an id that is none's.
+func (v *View) Recipients(id Digest) []string {
+	if r := recipientsTable.get(v.txn, id.String()); r != nil {
+		return r.List
+	}
+	return nil
+}
+
 // BreakGlassTests is nil before somebody has tried.
 func (v *View) BreakGlassTests() *BreakGlassTests { return breakGlassTestsTable.get(v.txn, "") }
 
