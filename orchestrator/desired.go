@@ -155,33 +155,9 @@ func (open opener) restore(v *state.View, a *state.Assignment, account *state.Ac
 	}
 }
 
-// olderParts says where the parts are that a restored snapshot does not hold: in the newest one before it that does. Nil:
-// in none.
+// olderParts says where the parts are that a restored snapshot does not hold.
 func olderParts(v *state.View, account *state.Account, from *state.RestorePoint) map[string]*state.Snapshot {
-	var older map[string]*state.Snapshot
-	found := false
-	for _, s := range v.Snapshots(account.Name) { // newest first
-		if _, here := s.At(from.Site); (!here || !s.ForgetAt.IsZero()) && s.ID != from.Snapshot {
-			continue
-		}
-		switch {
-		case s.ID == from.Snapshot:
-			found = true
-			for _, p := range s.Lacks(account.Parts()) {
-				if older == nil {
-					older = map[string]*state.Snapshot{}
-				}
-				older[p.Name] = nil
-			}
-		case found:
-			for name, known := range older {
-				if known == nil && len(s.Lacks([]string{name})) == 0 {
-					older[name] = s
-				}
-			}
-		}
-	}
-	return older
+	return state.OlderParts(v.Snapshots(account.Name), account.Parts(), from)
 }
 
 // speaking is what every answer to agents, gateways and workers says of who gives it.

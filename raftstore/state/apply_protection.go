@@ -87,24 +87,32 @@ func withPart(part string) string {
 	return " with " + part
 }
 
-// checkUnread refuses to forget what something under way restores from.
+// checkUnread refuses to forget what something under way restores from. A home that is rebuilt is read from more than one snapshot:
+// parts that the chosen one lacks come from older ones.
 func (c *change) checkUnread(account AccountName, marked map[SnapshotID]*Snapshot) error {
-	read := func(id SnapshotID, by string) error {
-		if marked[id] == nil {
-			return nil
-		}
+	refused := func(id SnapshotID, by string) error {
 		return refuse(ErrConflict, "snapshot %s of account %s is being read by %s", id.Short(), account, by)
 	}
+	rebuilds := func(p *RestorePoint, by string) error {
+		if marked[p.Snapshot] != nil {
+			return refused(p.Snapshot, by)
+		}
+		older := c.olderParts(account, p)
+		for _, part := range slices.Sorted(maps.Keys(older)) {
+			if s := older[part]; s != nil && marked[s.ID] != nil {
+				return refused(s.ID, by+", for "+part)
+			}
+		}
+		return nil
+	}
 	if a := assignmentTable.get(c.Txn, string(account)); a != nil && a.Restore != nil && a.ReadyAt.IsZero() && a.Fenced == nil {
-		if err := read(a.Restore.Snapshot, "server "+string(a.Server)); err != nil {
+		if err := rebuilds(a.Restore, "server "+string(a.Server)); err != nil {
 			return err
 		}
 	}
 	for _, t := range taskTable.find(c.Txn, "account", string(account)) {
-		if t.Status == TaskPending && t.Restore != nil {
-			if err := read(t.Restore.Snapshot, "task "+string(t.ID)); err != nil {
-				return err
-			}
+		if t.Status == TaskPending && t.Restore != nil && marked[t.Restore.Snapshot] != nil {
+			return refused(t.Restore.Snapshot, "task "+string(t.ID))
 		}
 	}
 	for _, r := range runTable.list(c.Txn) {
@@ -112,12 +120,20 @@ func (c *change) checkUnread(account AccountName, marked map[SnapshotID]*Snapsho
 			continue
 		}
 		if row := runAccountTable.get(c.Txn, compound(string(r.ID), string(account))); row != nil && row.Status != StepDone && row.Status != StepFailed {
-			if err := read(row.Restore.Snapshot, "run "+string(r.ID)); err != nil {
+			if err := rebuilds(&row.Restore, "run "+string(r.ID)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func (c *change) olderParts(account AccountName, from *RestorePoint) map[string]*Snapshot {
+	a := accountTable.get(c.Txn, string(account))
+	if a == nil || len(a.Databases)+len(a.Mailboxes) == 0 {
+		return nil
+	}
+	return OlderParts(snapshotsOf(c.Txn, account), a.Parts(), from)
 }
 
 func applyMaintenanceRecord(c *change, d MaintenanceRecordData) (bool, error) {

@@ -117,6 +117,36 @@ func TestSnapshotsForget_Read(t *testing.T) {
 	n.must(SnapshotsForget, forget)
 }
 
+// A home that is rebuilt from a snapshot whose dump has failed takes the database from an older one: that one stays, too.
+func TestSnapshotsForget_ReadForAPart(t *testing.T) {
+	n, home := threeSnapshots(t)
+	n.must(ClusterLevel, ClusterLevelData{Level: Level})
+	d := inventory()
+	d.Accounts[0].Databases = []Database{{Engine: PostgreSQL, Name: "shop"}}
+	n.must(InventoryApply, InventoryData{Accounts: d.Accounts})
+	part := d.Accounts[0].Parts()[0]
+	first := n.view().Assignment("guestbook").Token
+	for _, s := range []struct{ id, failure string }{{"d", ""}, {"e", "the engine is down"}, {"f", ""}} {
+		at := epoch.Add(time.Duration(n.index) * time.Second)
+		n.must(TaskCreate, TaskCreateData{Task: Task{ID: TaskID(s.id), Kind: TaskBackup, Account: "guestbook", Token: first}})
+		n.must(TaskFinish, TaskFinishData{Task: TaskID(s.id), Snapshot: &Snapshot{ID: snapshotID(s.id), Start: at, Parts: []Part{{Name: part, Error: s.failure}}}})
+	}
+	restore := RestorePoint{Snapshot: snapshotID("e"), Site: "par1"} // a person wants the files of then
+	forget := SnapshotsForgetData{Account: "guestbook", Home: home, Snapshots: []SnapshotID{snapshotID("d")}}
+	n.must(RunCreate, RunCreateData{Run: func() Run { r := newRun("run1"); r.Status = RunPreparing; return r }()})
+	n.must(RunAccounts, RunAccountsData{Run: "run1", Accounts: []RunAccount{{
+		Account: "guestbook", From: "par1-s1", To: "par1-s2", Token: first, Restore: restore}}})
+	n.refused(ErrConflict, "read by run run1, for "+part, SnapshotsForget, forget)
+	n.must(RunAccountEnd, RunAccountEndData{Run: "run1", Account: "guestbook", Status: StepFailed})
+
+	n.must(AssignmentStop, AssignmentStopData{Account: "guestbook", Token: first})
+	n.must(AssignmentFenced, AssignmentFencedData{Account: "guestbook", Token: first, Method: AgentStopped, By: "par1-s1"})
+	n.must(Assign, AssignData{Account: "guestbook", Server: "par1-s2", Previous: first, Restore: &restore})
+	n.refused(ErrConflict, "read by server par1-s2, for "+part, SnapshotsForget, forget)
+	n.must(AssignmentReady, AssignmentReadyData{Account: "guestbook", Token: n.view().Assignment("guestbook").Token})
+	n.must(SnapshotsForget, forget)
+}
+
 func TestVerificationRecord(t *testing.T) {
 	n, _ := threeSnapshots(t)
 	record := func(d VerificationRecordData) *Verification {

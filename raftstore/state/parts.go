@@ -75,6 +75,35 @@ func (s *Snapshot) Whole(wanted []string) []string {
 	return whole
 }
 
+// OlderParts says where those of these parts are that a restored snapshot does not hold: in the newest one before it that does, at
+// the same site. Nil: in none. The snapshots are all of the account, newest first.
+func OlderParts(all []*Snapshot, wanted []string, from *RestorePoint) map[string]*Snapshot {
+	var older map[string]*Snapshot
+	found := false
+	for _, s := range all {
+		if _, here := s.At(from.Site); (!here || !s.ForgetAt.IsZero()) && s.ID != from.Snapshot {
+			continue
+		}
+		switch {
+		case s.ID == from.Snapshot:
+			found = true
+			for _, p := range s.Lacks(wanted) {
+				if older == nil {
+					older = map[string]*Snapshot{}
+				}
+				older[p.Name] = nil
+			}
+		case found:
+			for name, known := range older {
+				if known == nil && len(s.Lacks([]string{name})) == 0 {
+					older[name] = s
+				}
+			}
+		}
+	}
+	return older
+}
+
 // Parts names all that a snapshot of the account is to hold beside its files.
 func (a *Account) Parts() []string {
 	var names []string
