@@ -93,6 +93,36 @@ func TestRemove_Refuses(t *testing.T) {
 	}
 }
 
+// TestRemove_StillWritten: who stores something while all of it is being moved away has not heard that it is over. Then all stays.
+func TestRemove_StillWritten(t *testing.T) {
+	for name, late := range map[string]string{
+		"a pack":     "shop/data/aa/" + strings.Repeat("a", 64),
+		"a snapshot": "shop/snapshots/" + strings.Repeat("a", 64),
+		"the config": "shop/config",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, s := renewed(t)
+			before := s.repository()
+			before[late] = "config"
+			s.double.Fault = func(c storetest.Call) *storetest.Fault {
+				if c.Operation == storetest.List && c.Key == "shop/" && len(s.repository()) == 0 {
+					s.double.Store(late, []byte("config")) // all else is gone
+				}
+				return nil
+			}
+			if _, err := s.keeper.Remove(t.Context(), "shop", "shop~2"); err == nil || !strings.Contains(err.Error(), "is still being written") {
+				t.Errorf("got %v, want it said that it is still being written", err)
+			}
+			if after := s.repository(); !maps.Equal(before, after) {
+				t.Errorf("%d objects are there, want all %d that were, and the late one", len(after), len(before))
+			}
+			if left := s.under(".trash/"); len(left) != 0 {
+				t.Errorf("in the trash: %v", slices.Sorted(maps.Keys(left)))
+			}
+		})
+	}
+}
+
 // TestRemove: all of it goes into the trash, and for good when the grace is over and what took its place was read.
 func TestRemove(t *testing.T) {
 	w, s, job := lone(t)
