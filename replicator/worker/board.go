@@ -33,10 +33,11 @@ type board struct {
 
 	shares shares
 
-	upkeep upkeep
-	keys   keyBoard
-	erase  eraseBoard
-	turns  *turns // of whoever works on an account, also inside of a job
+	upkeep  upkeep
+	keys    keyBoard
+	erase   eraseBoard
+	follows followBoard
+	turns   *turns // of whoever works on an account, also inside of a job
 }
 
 // route is what a copy job is known by.
@@ -78,6 +79,7 @@ func (b *board) want(d Desired) {
 	b.keys.want(d.Keys)
 	b.erase.want(d.Erase)
 	b.turns.leave(b.erase.accounts())
+	b.follows.want(d)
 	named := make(map[string]bool)
 	for _, want := range d.Initial {
 		named[want.Account] = true
@@ -176,6 +178,7 @@ func (b *board) next(now time.Time) (first time.Time, ok bool) {
 	b.upkeep.each(consider)
 	b.keys.each(consider)
 	b.erase.each(consider)
+	b.follows.each(consider)
 	return first, ok
 }
 
@@ -259,6 +262,7 @@ func (b *board) copyEnded(j *copyJob, work CopyJob, report replicator.Report, er
 	j.cancel = nil
 	delete(b.passing, work.Account)
 	b.turns.end(work.Account, copying)
+	b.follows.passed(work, err, now)
 	if j.dropped || b.copies[route{work.Account, work.From}] != j {
 		return nil, true
 	}

@@ -118,9 +118,6 @@ func (w *Worker) create(ctx context.Context, job InitialJob, fresh bool) error {
 	return nil
 }
 
-// errFollow: the copy is complete, and what the home has deleted is still here.
-var errFollow = errors.New("the copy is complete, but what is over there stays here")
-
 // copier returns what does one pass, and after it what the home's tombstones ask for.
 func (w *Worker) copier(t *turns, log *slog.Logger) func(context.Context, CopyJob, bool) (replicator.Report, error) {
 	return func(ctx context.Context, job CopyJob, fresh bool) (replicator.Report, error) {
@@ -157,7 +154,7 @@ func (w *Worker) copier(t *turns, log *slog.Logger) func(context.Context, CopyJo
 		}
 		defer t.swapBack(job.Account)
 		if _, err := w.Keeper.Follow(ctx, source, job.Account, lists); err != nil {
-			return report, fmt.Errorf("%w: %w", errFollow, err)
+			return report, &followError{followUp{job: job, lists: lists}, err}
 		}
 		return report, nil
 	}

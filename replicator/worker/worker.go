@@ -66,6 +66,7 @@ type Worker struct {
 	key      func(ctx context.Context, job KeyJob) (keyfiles.Made, error)
 	erase    func(ctx context.Context, job EraseJob) (maintenance.Erasure, error)
 	takeBack func(ctx context.Context, wanted map[string]bool) error
+	follow   func(ctx context.Context, job CopyJob, lists []maintenance.List) error
 	used     func(ctx context.Context) (int64, error)
 }
 
@@ -108,6 +109,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if r.takeBack = w.takeBack; r.takeBack == nil {
 		r.takeBack = w.takeBackHere
 	}
+	if r.follow = w.follow; r.follow == nil {
+		r.follow = w.followHere
+	}
 	if r.used = w.used; r.used == nil {
 		r.used = func(ctx context.Context) (int64, error) { return w.Store.Used(ctx) }
 	}
@@ -133,6 +137,7 @@ type run struct {
 	key      func(ctx context.Context, job KeyJob) (keyfiles.Made, error)
 	erase    func(ctx context.Context, job EraseJob) (maintenance.Erasure, error)
 	takeBack func(ctx context.Context, wanted map[string]bool) error
+	follow   func(ctx context.Context, job CopyJob, lists []maintenance.List) error
 	sweeping bool
 	sweepAt  time.Time // not before
 	used     func(ctx context.Context) (int64, error)
@@ -301,6 +306,7 @@ func (r *run) start(ctx context.Context, now time.Time) {
 	r.startUpkeep(ctx, now)
 	r.startKeys(ctx, now)
 	r.startErasures(ctx, now)
+	r.startFollow(ctx, now)
 	r.startFill(ctx, now)
 }
 
