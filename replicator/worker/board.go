@@ -27,7 +27,10 @@ type board struct {
 	outbox   []PassReport
 	// making and passing are what is under way, by account: also what nobody wants any more and has not ended yet.
 	making  map[string]bool
-	passing map[string]string // from where
+	passing map[string]*pass
+	// rooms bound passes from sites that have kept others out, and yieldAt is when a pass may next have to make room.
+	rooms   map[string]room
+	yieldAt time.Time
 	// sick are sources of which the last pass could not read. One pass at a time asks them, and leaves the room to others.
 	sick map[string]bool
 
@@ -62,12 +65,13 @@ type copyJob struct {
 	failures, repeats int
 	next              time.Time // not before
 	nextRepeat        time.Time
+	yielded           bool // it is broken off, so that another one has room
 }
 
 func newBoard() *board {
 	return &board{
 		initial: make(map[string]*initialJob), copies: make(map[route]*copyJob),
-		making: make(map[string]bool), passing: make(map[string]string), sick: make(map[string]bool),
+		making: make(map[string]bool), passing: make(map[string]*pass), rooms: make(map[string]room), sick: make(map[string]bool),
 		upkeep: newUpkeep(), keys: newKeyBoard(), erase: newEraseBoard(), turns: &turns{},
 	}
 }
@@ -179,6 +183,7 @@ func (b *board) next(now time.Time) (first time.Time, ok bool) {
 	b.keys.each(consider)
 	b.erase.each(consider)
 	b.follows.each(consider)
+	consider(b.yieldAt, true)
 	return first, ok
 }
 
@@ -196,10 +201,7 @@ func (b *board) dueInitial(now time.Time, limit int) (begin []*initialJob) {
 // dueCopies returns the jobs to begin: one pass for each account, limit in all; each tier has its share, and of each those
 // come first that have not failed, and were not done before. They count as under way.
 func (b *board) dueCopies(now time.Time, limit int) (begin []*copyJob) {
-	asked := make(map[string]bool)
-	for _, from := range b.passing {
-		asked[from] = true
-	}
+	running := b.running()
 	waiting := make(map[int][]*copyJob) // by rank
 	for _, at := range b.order {
 		j := b.copies[at]
@@ -213,7 +215,7 @@ func (b *board) dueCopies(now time.Time, limit int) (begin []*copyJob) {
 	}
 	for len(b.passing) < limit {
 		rank := b.shares.next(waiting)
-		j := b.beginFirst(waiting[rank], asked)
+		j := b.beginFirst(waiting[rank], running, now)
 		if j == nil {
 			if delete(waiting, rank); len(waiting) == 0 {
 				break
@@ -224,20 +226,6 @@ func (b *board) dueCopies(now time.Time, limit int) (begin []*copyJob) {
 		begin = append(begin, j)
 	}
 	return begin
-}
-
-// beginFirst counts the first job that may begin as under way; nil: none may.
-func (b *board) beginFirst(due []*copyJob, asked map[string]bool) *copyJob {
-	for _, j := range due {
-		_, busy := b.passing[j.want.Account]
-		if busy || b.sick[j.want.From] && asked[j.want.From] || !b.turns.begin(j.want.Account, copying) {
-			continue
-		}
-		b.passing[j.want.Account] = j.want.From
-		asked[j.want.From] = true
-		return j
-	}
-	return nil
 }
 
 // initialEnded notes the end of a job. Abandoned: nobody wants it any more.
@@ -265,6 +253,12 @@ func (b *board) copyEnded(j *copyJob, work CopyJob, report replicator.Report, er
 	b.follows.passed(work, err, now)
 	if j.dropped || b.copies[route{work.Account, work.From}] != j {
 		return nil, true
+	}
+	if j.yielded {
+		if j.yielded = false; err != nil && !errors.Is(err, errFollow) {
+			j.next = now.Add(yieldWait)
+			return nil, false
+		}
 	}
 	var incomplete *replicator.IncompleteError
 	b.sick[work.From] = err != nil && !errors.As(err, &incomplete) && !errors.Is(err, replicator.ErrNoRepository) &&

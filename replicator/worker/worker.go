@@ -292,7 +292,8 @@ func (r *run) start(ctx context.Context, now time.Time) {
 			r.ended <- func() { r.initialEnded(j, work, err) }
 		})
 	}
-	for _, j := range r.board.dueCopies(now, cmp.Or(r.Concurrency, 4)) {
+	passes := cmp.Or(r.Concurrency, 4)
+	for _, j := range r.board.dueCopies(now, passes) {
 		work, fresh := j.want, r.board.fresh
 		jobContext, cancel := context.WithCancel(ctx)
 		j.cancel = cancel
@@ -302,6 +303,10 @@ func (r *run) start(ctx context.Context, now time.Time) {
 			took := time.Since(now)
 			r.ended <- func() { r.copyEnded(j, work, report, err, took) }
 		})
+	}
+	if j := r.board.yield(now, passes); j != nil {
+		r.log.Info("pass makes room for another site's", "account", j.want.Account, "from", j.want.From)
+		j.cancel()
 	}
 	r.startUpkeep(ctx, now)
 	r.startKeys(ctx, now)
