@@ -121,12 +121,13 @@ func (v *vault) verify(t *testing.T, site state.SiteName) audit.Report {
 // manyEntries do not wait for the next export.
 const manyEntries = 200
 
-// exporting runs the exporter of a term in a bubble until f returns.
-func exporting(t *testing.T, f func(t *testing.T, s *trailStore, v *vault)) {
+// exporting runs the exporter of a term in a bubble until f returns. It looks at once: sites that are to be down then are named.
+func exporting(t *testing.T, f func(t *testing.T, s *trailStore, v *vault), down ...state.SiteName) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		o, store := newRecorder(t)
 		v := newVault()
+		v.fail(true, down...)
 		o.config.Vault, o.config.Trail.Entries = v, manyEntries
 		o.config.Trail.Sign = func(text []byte) ([][]byte, []byte, error) { return [][]byte{[]byte("certificate")}, text[:8], nil }
 		o.config.Trail.Vouch = func(s *audit.Signed) error {
@@ -216,7 +217,6 @@ func TestTerm_keepTrail_storesDown(t *testing.T) {
 	})
 	t.Run("all", func(t *testing.T) {
 		exporting(t, func(t *testing.T, store *trailStore, v *vault) {
-			v.fail(true, "par1", "par2")
 			store.note(100)
 			time.Sleep(10 * time.Minute)
 			if message, _ := trailTrouble(store.View(), store.now()); message != "" {
@@ -236,14 +236,13 @@ func TestTerm_keepTrail_storesDown(t *testing.T) {
 			if report := v.verify(t, "par1"); report.First != 1 {
 				t.Errorf("got %+v", report)
 			}
-		})
+		}, "par1", "par2")
 	})
 }
 
 // What a store answers is not believed: an append-only place would keep it for ever.
 func TestTerm_keepTrail_hostileStore(t *testing.T) {
 	exporting(t, func(t *testing.T, store *trailStore, v *vault) {
-		v.fail(true, "par2")
 		store.note(10)
 		time.Sleep(time.Hour)
 		v.mu.Lock()
@@ -259,29 +258,33 @@ func TestTerm_keepTrail_hostileStore(t *testing.T) {
 		time.Sleep(3 * trailCatchUp)
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		for name, body := range v.objects["par2"] { // the first export may have come before par2 failed: that one is genuine
+		for name, body := range v.objects["par2"] { // what is exported since is genuine
 			if bytes.Equal(body, hostile[name]) {
 				t.Errorf("%s was changed, and was carried on", name)
 			}
 		}
-	})
+	}, "par2")
 }
 
 // Whoever has one site's store can write a trail there that is sound in itself. It gets into no other store, and keeps
 // nothing that is genuine from getting there.
 func TestTerm_keepTrail_forgedTrail(t *testing.T) {
 	exporting(t, func(t *testing.T, store *trailStore, v *vault) {
+		v.mu.Lock()
 		v.objects["par0"] = map[string][]byte{}
+		v.mu.Unlock()
 		store.must(state.InventoryApply, state.InventoryData{Sites: []state.Site{{Name: "par0", Gateways: []string{"https://par0.test:7460"}, Store: &state.Store{Endpoint: "http://par0.test:7480", Bucket: "drp-par0"}}}})
 		time.Sleep(2 * trailLook)
 		v.fail(true, "par2")
 		store.note(10)
 		time.Sleep(time.Hour)
+		v.mu.Lock()
 		for i := range 2 * trailBehind { // par0 is the hostile one, and the first that is asked
 			for name, body := range forgedTrail(t, store.View().Cluster().UUID, i) {
 				v.objects["par0"][name] = body
 			}
 		}
+		v.mu.Unlock()
 		v.fail(false, "par2")
 		time.Sleep(3 * trailCatchUp)
 		if got, want := v.verify(t, "par2"), v.verify(t, "par1"); got.Head != want.Head || got.Checkpoints != want.Checkpoints {
