@@ -263,8 +263,8 @@ func TestRaftPort_RevokedWhileConnected(t *testing.T) {
 	}
 }
 
-// A thousand connections that never end their handshake, from one address and from many, delay no heartbeat by more
-// than a second, not even of coordinators that have to connect anew meanwhile; and nobody else begins to lead.
+// Beside a thousand connections that never end their handshake, from one address and from many, coordinators connect anew. How
+// long that takes is raftstoretest's to say (TestHalfOpen), where time does not go by the machine's.
 func TestRaftPort_HalfOpen(t *testing.T) {
 	for name, from := range map[string]func(i int) net.IP{
 		"from one address, that of the peers": func(int) net.IP { return net.IPv4(127, 0, 0, 1) },
@@ -276,8 +276,6 @@ func TestRaftPort_HalfOpen(t *testing.T) {
 
 func halfOpen(t *testing.T, from func(int) net.IP) {
 	g := newGuarded(t)
-	term := g.leader.Status().Term
-	before := g.longestSilence(t, func() bool { return g.reconnect(t) })
 	ctx, cancel := context.WithCancel(t.Context())
 	var strangers, connected sync.WaitGroup
 	defer strangers.Wait()
@@ -290,14 +288,9 @@ func halfOpen(t *testing.T, from func(int) net.IP) {
 		}
 	}
 	connected.Wait()
-	meanwhile := g.longestSilence(t, func() bool { return g.reconnect(t) })
-	if meanwhile > before+time.Second {
-		t.Errorf("the longest silence was %s, and %s without strangers: want at most a second more", meanwhile, before)
+	if !g.reconnect(t) {
+		t.Fatal("the coordinators have not connected anew")
 	}
-	if now := g.leader.Status(); now.Role != "leader" || now.Term != term {
-		t.Errorf("got %s of term %d, want still the leader of term %d", now.Role, now.Term, term)
-	}
-	t.Logf("longest silence %s, without strangers %s", meanwhile, before)
 }
 
 // halfOpenForEver connects, says nothing, and connects again some seconds after it was thrown out.
@@ -316,34 +309,6 @@ func halfOpenForEver(ctx context.Context, dialer *net.Dialer, to string, connect
 		case <-time.After(5 * time.Second):
 		}
 	}
-}
-
-// longestSilence is how long a follower heard nothing from the leader, while during runs.
-func (g *guarded) longestSilence(t *testing.T, during func() bool) time.Duration {
-	t.Helper()
-	stop, longest := make(chan struct{}), make(chan time.Duration, 1)
-	go func() {
-		var most time.Duration
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			for _, s := range g.followers() {
-				most = max(most, time.Since(s.Status().LastContact))
-			}
-			select {
-			case <-stop:
-				longest <- most
-				return
-			case <-tick.C:
-			}
-		}
-	}()
-	ok := during()
-	close(stop)
-	if !ok {
-		t.Fatal("the coordinators have not connected anew")
-	}
-	return <-longest
 }
 
 // reconnect closes every connection between the coordinators, and waits until they talk again.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -62,11 +63,24 @@ func (n *Network) update(f func()) {
 type host struct {
 	net  *Network
 	name string
+	ip   string // from where its connections come
 
 	dead bool // guarded by net.mu
 }
 
-func (n *Network) host(name string) *host { return &host{net: n, name: name} }
+func (n *Network) host(name, ip string) *host { return &host{net: n, name: name, ip: ip} }
+
+// Reset breaks all connections between these nodes, as a router does that forgets them.
+func (n *Network) Reset(nodes ...string) {
+	n.update(func() {
+		for s := range n.streams {
+			if slices.Contains(nodes, s.writer.name) && slices.Contains(nodes, s.reader.name) {
+				s.reset = true
+				delete(n.streams, s)
+			}
+		}
+	})
+}
 
 // kill ends all connections of a process, as the kernel does.
 func (h *host) kill() {
@@ -135,7 +149,7 @@ func (h *host) Dial(ctx context.Context, address string) (net.Conn, error) {
 func (h *host) connect(to *listener) (net.Conn, error) {
 	there := &stream{net: h.net, writer: h, reader: to.host, change: make(chan struct{})}
 	back := &stream{net: h.net, writer: to.host, reader: h, change: make(chan struct{})}
-	ours := &conn{out: there, in: back, local: addr(h.name + ":dialled"), remote: addr(to.address)}
+	ours := &conn{out: there, in: back, local: addr(net.JoinHostPort(h.ip, "40000")), remote: addr(to.address)}
 	theirs := &conn{out: back, in: there, local: addr(to.address), remote: ours.local}
 	select {
 	case to.backlog <- theirs:

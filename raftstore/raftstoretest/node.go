@@ -3,6 +3,7 @@ package raftstoretest
 import (
 	"context"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,7 +71,11 @@ func (n *Node) start(edit func(*raftstore.Config)) error {
 	if err != nil {
 		return err
 	}
-	p := &process{host: c.Network.host(n.Name), dead: make(chan struct{}), led: make(chan struct{})}
+	ip, _, err := net.SplitHostPort(n.Address)
+	if err != nil {
+		return err
+	}
+	p := &process{host: c.Network.host(n.Name, ip), dead: make(chan struct{}), led: make(chan struct{})}
 	cfg := raftstore.Config{
 		Name: n.Name, Dir: n.dir(), Peers: c.peers, Disk: n.Disk.mount(), Network: p.host,
 		Server: credentials.Server(identity.Coordinator), Client: credentials.Client(identity.Coordinator),
