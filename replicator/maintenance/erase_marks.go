@@ -59,15 +59,13 @@ func (k *Keeper) erasing(ctx context.Context, account string) (*erasing, error) 
 		if err != nil {
 			return nil, err
 		}
+		*m = erasing{marked: o.Modified}
 		if err := json.Unmarshal(content, m); err != nil || m.Account != account {
-			return nil, fmt.Errorf("read %s/%s: it is no mark of account %s: %w", k.Store, key, account, errors.Join(err, errBrokenMark))
+			return nil, fmt.Errorf("read %s/%s: it is no mark of account %s: remove it by hand, and the wait begins anew", k.Store, key, account)
 		}
-		m.marked = o.Modified
 	}
 	return m, nil
 }
-
-var errBrokenMark = errors.New("remove it by hand: then the wait begins anew")
 
 func (m *erasing) erasure() Erasure {
 	return Erasure{Repositories: m.Repositories, Objects: m.Objects, Bytes: m.Bytes}

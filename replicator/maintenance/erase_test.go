@@ -789,3 +789,18 @@ func TestErase_Brake(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestErase_BrokenMark: a mark that cannot be read, or is another account's, is no reason to delete anything.
+func TestErase_BrokenMark(t *testing.T) {
+	for _, mark := range []string{"", "{", "{}", `{"account":"shop2","since":"2020-01-01T00:00:00Z","began":"2020-01-01T00:00:00Z"}`} {
+		_, s, _, _ := leaving(t)
+		s.double.Store(".erasing/shop.json", []byte(mark))
+		before := s.rest()
+		if e, err := s.keeper.Erase(t.Context(), "shop"); err == nil || !strings.Contains(err.Error(), ".erasing/shop.json: it is no mark of account shop") {
+			t.Errorf("%q: got %+v, %v", mark, e, err)
+		}
+		if !maps.Equal(before, s.rest()) {
+			t.Errorf("%q: something was deleted", mark)
+		}
+	}
+}
