@@ -2,6 +2,7 @@ package erasure
 
 import (
 	"bytes"
+	"crypto/x509"
 	"slices"
 	"strings"
 	"testing"
@@ -185,4 +186,32 @@ func TestOf_missing(t *testing.T) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
 	}
+}
+
+// Whatever a file holds, it is refused, or it is in the one form that there is.
+func FuzzRead(f *testing.F) {
+	c, err := Of(cluster, erased(), time.Unix(1, 0))
+	if err != nil {
+		f.Fatal(err)
+	}
+	text, err := Sign(c, func([]byte) ([][]byte, []byte, error) {
+		return [][]byte{[]byte("certificate")}, []byte("signature"), nil
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte(`{"certificate":{"cluster":"c","account":"a"},"chain":null,"signature":null}` + "\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := Read(text)
+		if err != nil {
+			return
+		}
+		if again, err := signed.Encode(s); err != nil || !bytes.Equal(again, text) {
+			t.Errorf("got %q, %v", again, err)
+		}
+		if _, err := s.Check(x509.NewCertPool()); err == nil {
+			t.Error("somebody vouches for it")
+		}
+	})
 }
