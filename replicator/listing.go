@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -97,9 +96,11 @@ func (p *pass) skip(l *holding) {
 	if p.Skip == nil {
 		return
 	}
-	listed := make([]string, len(l.snapshots))
-	for n, s := range l.snapshots {
-		listed[n] = hex.EncodeToString(s.sum[:])
+	listed := make([]string, 0, len(l.snapshots)+len(l.index))
+	for _, c := range []class{snapshots, index} {
+		for _, i := range *l.class(c) {
+			listed = append(listed, i.key("", c))
+		}
 	}
 	over := p.Skip(listed)
 	for _, c := range order {

@@ -32,8 +32,8 @@ type Options struct {
 	Workers  int // objects in flight; 4 when zero
 	Logger   *slog.Logger
 	Progress *Progress // nil: nobody looks
-	// Skip is asked once in a pass, with the ids of the source's snapshots as they were listed, which of its objects
-	// (snapshots/ID, index/NAME, data/XX/NAME) are not to be copied. Nil: none.
+	// Skip is asked once in a pass, with the source's snapshots and index files as they were listed (snapshots/ID, index/NAME),
+	// which of its objects (these, and data/XX/NAME) are not to be copied. Nil: none.
 	Skip func(listed []string) map[string]bool
 }
 

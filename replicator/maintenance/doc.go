@@ -6,7 +6,9 @@
 // back. A run without its mark is one that was broken off; whoever comes next moves it back.
 //
 // A replica has no key. It takes the home's lists (Follow) after a complete pass that began when they were there, and moves
-// into its own trash what they name and the home does not hold: provided that it holds no snapshot that the home lacks.
+// into its own trash what they name and the home does not hold: provided that it holds no snapshot that the home lacks. An index
+// file that the home never had, which a broken-off prune may have left, goes with what it may name; and where a home takes in
+// such a one from elsewhere (Over), it takes in all that it may name.
 //
 // A repository that another has taken the place of goes as a whole (Remove), at each site by itself.
 //

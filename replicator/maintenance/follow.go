@@ -93,7 +93,16 @@ func (k *Keeper) Follow(ctx context.Context, home *replicator.Store, account str
 			}
 		}
 	}
-	if why := alone(here, there, over); why != "" {
+	why := alone(here, there, over)
+	if strange := indexesOnly(here, there, over); why == "" && len(strange) > 0 {
+		if why, err = k.unsettled(ctx, home, account, runs, here, there); err != nil {
+			return result, err
+		}
+		for _, name := range strange {
+			over[name] = true
+		}
+	}
+	if why != "" {
 		k.log(account).Info("tombstones wait", "reason", why)
 		return result, nil
 	}
@@ -135,6 +144,47 @@ func alone(here, there *holding, over map[string]bool) string {
 		}
 	}
 	return ""
+}
+
+// indexesOnly are the index files that the home does not hold and no list names: a prune that was broken off here, or at a site
+// that this one had its copy from, has left them. They may name packs that go now, and if this site were the home next, backups
+// would build on what is gone. All that this site's snapshots need the home's index files name, so these go with the packs.
+func indexesOnly(here, there *holding, over map[string]bool) (names []string) {
+	for name := range here.objects {
+		if classOf(name) == "index" && !there.has(name) && !over[name] {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// unsettled says why it cannot be told which index files the home has: it may be pruned right now, or was since the pass; empty:
+// it can.
+func (k *Keeper) unsettled(ctx context.Context, home *replicator.Store, account string, before []*run, here, there *holding) (string, error) {
+	again, err := hold(ctx, home, account)
+	if err != nil {
+		return "", err
+	}
+	runs, err := runsAt(ctx, home, account)
+	if err != nil {
+		return "", err
+	}
+	if !slices.EqualFunc(before, runs, func(a, b *run) bool { return a.name == b.name && b.complete }) {
+		return "the home's repository is under maintenance", nil
+	}
+	for _, h := range []*holding{there, again} {
+		for name := range h.objects {
+			if classOf(name) == "index" && !here.has(name) {
+				return "an index file of the home is not here yet", nil
+			}
+		}
+	}
+	for name := range there.objects {
+		if classOf(name) == "index" && !again.has(name) {
+			return "the home's index has changed", nil
+		}
+	}
+	return "", nil
 }
 
 // brakeFollow is the brake of a replica: it does not depend on what the home was allowed.

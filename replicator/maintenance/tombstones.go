@@ -153,8 +153,9 @@ func (k *Keeper) condense(ctx context.Context, account string, epoch uint64) err
 }
 
 // Over tells a pass what is not to be copied back (replicator.Options.Skip), when it brings an account from a site
-// that is not the home: what this site's lists name. From a site that holds a snapshot which is not here, only
-// snapshots are left out: that one may need packs which are over for all others.
+// that is not the home: what this site's lists name. From a site that holds a snapshot or an index file which this one never
+// had, only snapshots are left out: that snapshot may need packs which are over for all others, and that index, which a prune may
+// have left that was broken off, may name them. An index here that names what is not would have the next backup build on it.
 func (k *Keeper) Over(ctx context.Context, account string) (func(listed []string) map[string]bool, error) {
 	if err := checkAccount(account); err != nil {
 		return nil, err
@@ -188,8 +189,8 @@ func (k *Keeper) Over(ctx context.Context, account string) (func(listed []string
 		return nil, err
 	}
 	return func(listed []string) map[string]bool {
-		for _, id := range listed {
-			if name := "snapshots/" + id; !here.has(name) && !forgotten[name] {
+		for _, name := range listed {
+			if !here.has(name) && !all[name] {
 				return forgotten
 			}
 		}
