@@ -80,6 +80,9 @@ func applyKeysMade(c *change, d KeysMadeData) (bool, error) {
 		if next.Rotation == nil || !next.Rotation.Switched.IsZero() {
 			return false, refuse(ErrConflict, "the password of account %s is not being changed", d.Account)
 		}
+		if d.Key == next.Password { // a late word on the change before: nobody has the next password's key yet
+			return false, refuse(ErrConflict, "key file %.8s of account %s is that of the present password, and not of the next one", d.Key, d.Account)
+		}
 		r := *next.Rotation
 		// A key that was made at a home that is one no longer goes with the old ones: its password is the same, and one is enough.
 		r.Old = joined(r.Old, d.Old)

@@ -64,6 +64,8 @@ func TestKeysSwitch(t *testing.T) {
 	}
 	// A second one takes the first one's key away, whatever the worker says.
 	n.must(KeysRotate, KeysRotateData{Account: "guestbook", Sealed: []byte("third")})
+	n.refused(ErrConflict, "that of the present password", KeysMade, KeysMadeData{ // said once more, and late
+		Account: "guestbook", Repository: "guestbook", Home: n.view().Repository("guestbook").Home, Purpose: KeyRotation, Key: keyName("new")})
 	n.must(KeysMade, KeysMadeData{Account: "guestbook", Repository: "guestbook", Home: n.view().Repository("guestbook").Home, Purpose: KeyRotation, Key: keyName("third")})
 	if got := n.keys().Rotation.Old; !slices.Equal(got, []string{keyName("new")}) {
 		t.Errorf("to go: %v", got)
