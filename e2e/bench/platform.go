@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"drp/raftstore/state"
@@ -111,7 +112,7 @@ func (p *platform) accounts(from, to int) error {
 	return nil
 }
 
-// live gives an account what one has that runs: a repository, a server, a backup at two sites.
+// live gives an account what one has that runs: a repository, a server, a backup and the keys to it at two sites.
 func (p *platform) live(i int) error {
 	account, server := accountName(i), i%platformServers
 	home := siteOf(server)
@@ -139,7 +140,22 @@ func (p *platform) live(i int) error {
 		ID: id, Start: p.at, Finished: p.at.Add(time.Millisecond), View: "btrfs", Files: 2000, Bytes: 110 << 20}}); err != nil {
 		return err
 	}
-	_, err = p.apply(state.ReplicationRecord, state.ReplicationRecordData{
-		Account: account, From: home, To: other, Snapshots: []state.SnapshotID{id}, Objects: 40, Bytes: 100 << 20})
-	return err
+	if _, err := p.apply(state.ReplicationRecord, state.ReplicationRecordData{
+		Account: account, From: home, To: other, Snapshots: []state.SnapshotID{id}, Objects: 40, Bytes: 100 << 20}); err != nil {
+		return err
+	}
+	if _, err := p.apply(state.KeysMade, state.KeysMadeData{
+		Account: account, Repository: string(account), Home: state.Home{Site: home, Epoch: 1}, Purpose: state.KeyBreakGlass,
+		Key: string(snapshotID(i, 1)), Asked: offline, Sealed: offline, File: state.Sum([]byte(account))}); err != nil {
+		return err
+	}
+	for _, site := range []state.SiteName{home, other} {
+		if _, err := p.apply(state.KeysSeen, state.KeysSeenData{Account: account, Repository: string(account), Site: site, Version: 1}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// offline is what three recipients look like.
+var offline = []string{"age1" + strings.Repeat("a", 58), "age1" + strings.Repeat("b", 58), "age1" + strings.Repeat("c", 58)}
