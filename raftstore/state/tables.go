@@ -159,6 +159,9 @@ func (t table[T]) decode(data json.RawMessage) (any, error) {
 	if err := decodeStrict(data, row); err != nil {
 		return nil, fmt.Errorf("decode row of %s: %w", t.name, err)
 	}
+	if r, ok := any(row).(trimmer); ok {
+		r.trim()
+	}
 	return row, nil
 }
 
