@@ -66,6 +66,16 @@ func stopErased(v *state.View, o wire.ObservedAccount) (wire.DesiredAccount, boo
 	return wire.DesiredAccount{Account: state.Account{Name: o.Account}, Token: e.Token, SetAside: o.Token.Less(e.Token)}, true
 }
 
+// ordered are the accounts of which the erasure has not begun.
+func ordered(v *state.View) (accounts []state.AccountName) {
+	for _, e := range v.OpenErasures() {
+		if e.Waiting() {
+			accounts = append(accounts, e.Account)
+		}
+	}
+	return accounts
+}
+
 // erasureJobs bounds what a worker is told to erase at a time. The oldest come first, so that none is taken back by a later one.
 const erasureJobs = 1000
 

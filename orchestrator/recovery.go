@@ -52,6 +52,8 @@ type RecoveryReport struct {
 	// Tasks and Runs were under way at the moment that was recovered. A resume ends them: nothing is replayed.
 	Tasks []state.TaskID `json:"tasks"`
 	Runs  []state.RunID  `json:"runs"`
+	// Erasures were ordered and had not begun. A resume takes them back: nobody can tell whether somebody had done so since.
+	Erasures []state.AccountName `json:"erasures"`
 }
 
 // SilentServer is one that has not told its memory.
@@ -240,6 +242,7 @@ func recoveryReport(n now) *RecoveryReport {
 			r.Runs = append(r.Runs, run.ID)
 		}
 	}
+	r.Erasures = ordered(n.view)
 	return r
 }
 
@@ -304,6 +307,11 @@ func (o *Orchestrator) Resume(ctx context.Context, by string, request ResumeRequ
 		}
 		if err := o.endRun(ctx, by, n, r, why); err != nil {
 			return fmt.Errorf("resume: end run %s: %w", r.ID, err)
+		}
+	}
+	for _, account := range ordered(n.view) {
+		if _, err := o.propose(ctx, by, state.ErasureCancel, state.ErasureCancelData{Account: account}); err != nil {
+			return fmt.Errorf("resume: take back the erasure of account %s: %w", account, err)
 		}
 	}
 	if len(request.Without) > 0 {

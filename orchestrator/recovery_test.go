@@ -200,6 +200,39 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// An order to erase an account that is in the export may have been taken back since, by somebody whose word is lost: nothing is
+// erased by it. What had begun goes on.
+func TestResume_takesBackErasures(t *testing.T) {
+	c, o := newCouncil(t, map[string]bool{"par1-c": true})
+	o.observed = c.seen
+	c.account("a", state.Gold, gib/8)
+	c.account("b", state.Gold, gib/8)
+	c.start("a", "b")
+	c.hear("par1-s1", "par1-s2", "par2-s1", "par2-s2")
+	c.apply(state.ErasureOrder, state.ErasureOrderData{Account: "b"})
+	c.settle()
+	c.say("b", wire.Stopped)
+	c.settle()
+	c.apply(state.ErasureOrder, state.ErasureOrderData{Account: "a", Wait: time.Hour})
+	c.recover(2)
+	c.rememberAll()
+	if r := recoveryReport(c.now()); !slices.Equal(r.Erasures, []state.AccountName{"a"}) {
+		t.Errorf("the report says %v", r.Erasures)
+	}
+	if err := o.Resume(t.Context(), "operator/olga", ResumeRequest{Cluster: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	c.at = c.at.Add(2 * time.Hour)
+	c.hear("par1-s1", "par1-s2", "par2-s1", "par2-s2")
+	c.settle()
+	if a := c.view().Assignment("a"); a == nil || a.Stop || c.view().Erasure("a") != nil {
+		t.Errorf("it is erased by an order from before: %+v, %+v", a, c.view().Erasure("a"))
+	}
+	if !c.erased("b") || !slices.Equal(c.eraseJobs("par1"), []state.AccountName{"b"}) {
+		t.Errorf("what had begun: %+v, jobs %v", c.view().Erasure("b"), c.eraseJobs("par1"))
+	}
+}
+
 // failoverRunOf records a run that waits for its confirmation.
 func (c *council) failoverRunOf(t testing.TB, site state.SiteName) state.RunID {
 	t.Helper()

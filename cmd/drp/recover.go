@@ -77,6 +77,10 @@ func printRecovery(w io.Writer, r *orchestrator.RecoveryReport) {
 	if len(r.Runs) > 0 {
 		fmt.Fprintf(w, "\n%d runs were under way and end as failed at the resume: %s\n", len(r.Runs), clean(join(r.Runs)))
 	}
+	if len(r.Erasures) > 0 {
+		fmt.Fprintf(w, "\n%d accounts were to be erased: the resume takes these orders back, since somebody may have done so meanwhile. Order anew what is still meant: %s\n",
+			len(r.Erasures), clean(join(r.Erasures)))
+	}
 }
 
 func newRecoverResumeCommand(c *connection) *cobra.Command {

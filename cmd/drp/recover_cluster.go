@@ -275,7 +275,8 @@ func printExport(w io.Writer, look *export.Look, now time.Time) {
   - accounts and changes of the inventory: apply them again, before the resume, so that what runs is taken over
   - repositories of accounts that are newer than the export: their passwords are lost
   - new repositories that accounts were given since (drp server compromised): say it again, after the resume, with --again
-  - erasures: an account that was erased since is there again, and its passwords open nothing any more: order it again, after the resume
+  - erasures: an account that was erased since is there again, and its passwords open nothing any more: order it again, after the resume.
+    An order that had not begun is taken back by the resume: order that again, too
   - snapshots: they are in the stores and no longer in the catalogue; the next backups are
   - runs and tasks: ended as failed at the resume; nothing is replayed
   - tokens, certificates and revocations: revoke again what was revoked since
