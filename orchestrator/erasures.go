@@ -57,13 +57,20 @@ func (n now) standsStill(e *state.Erasure) string {
 }
 
 // stopErased is what a server is told that still holds an account which is being erased: one that was taken for dead, and came back.
-// Whoever has had it under a lower token sets its home aside, as ever.
+// Whoever has had it under a lower token sets its home aside, as ever. Under a higher one it is held where it was moved before a
+// recovery of the cluster, by a server that was not heard then: nothing but this would ever stop it. Not what coordinators of
+// a later incarnation gave: they know more.
 func stopErased(v *state.View, o wire.ObservedAccount) (wire.DesiredAccount, bool) {
 	e := v.Erasure(o.Account)
-	if e == nil || e.Waiting() || !holding(o) || e.Token.Less(o.Token) {
+	incarnation, _ := speaking(v)
+	if e == nil || e.Waiting() || !holding(o) || o.Token.Incarnation > incarnation {
 		return wire.DesiredAccount{}, false
 	}
-	return wire.DesiredAccount{Account: state.Account{Name: o.Account}, Token: e.Token, SetAside: o.Token.Less(e.Token)}, true
+	d := wire.DesiredAccount{Account: state.Account{Name: o.Account}, Token: e.Token, SetAside: o.Token.Less(e.Token)}
+	if e.Token.Less(o.Token) {
+		d.Token = o.Token
+	}
+	return d, true
 }
 
 // ordered are the accounts of which the erasure has not begun.

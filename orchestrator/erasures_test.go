@@ -239,6 +239,12 @@ func TestErasure_deadServer(t *testing.T) {
 			}
 		})
 	}
+	// The state had forgotten that it was moved, or that it was ever placed, and this server was not heard when it was recovered.
+	moved := state.Token{Incarnation: 1, Generation: 9}
+	d, ok := stopErased(p.view(), wire.ObservedAccount{Account: "a", Token: moved, Phase: wire.Running})
+	if !ok || d.Run || d.SetAside || d.Token != moved {
+		t.Errorf("under a token that was lost: got %+v, %v; want it told to stop under that", d, ok)
+	}
 	above := wire.ObservedAccount{Account: "a", Token: state.Token{Incarnation: 7}, Phase: wire.Running}
 	if d, ok := stopErased(p.view(), above); ok { // by coordinators that know more than these
 		t.Errorf("under a higher token it is told %+v", d)
