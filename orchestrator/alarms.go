@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Kinds of alarms that are seen here; package raftstore has its own.
@@ -55,6 +56,24 @@ func (o *Orchestrator) clocksDiffer() string {
 		}
 	}
 	return ""
+}
+
+const (
+	clockLeap    = time.Minute      // between two looks: more than a leader ever waits
+	clockSettles = 10 * time.Second // until the store has compared it with those of the others
+)
+
+// clockWatch notices that the clock by which a leader decides was set, before the store can have: what is irrevocable waits until that
+// has had the time to see whether the others' differ. Its zero value has not seen any clock.
+type clockWatch struct{ last, settled time.Time }
+
+func (w *clockWatch) look(at time.Time) (set bool) {
+	at = at.Round(0) // what people read; the other clock never leaps
+	if w.last.IsZero() || at.Sub(w.last) > clockLeap || at.Before(w.last) {
+		w.settled = at.Add(clockSettles)
+	}
+	w.last = at
+	return at.Before(w.settled)
 }
 
 // alarms are what the store raises, and what follows from who answers. Oldest first.

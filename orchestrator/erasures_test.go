@@ -161,6 +161,40 @@ func TestErasure_clocksDiffer(t *testing.T) {
 	}
 }
 
+// The clock of the leader leaps over the waiting time, and the store has not seen yet that it differs from those of the others.
+func TestErasure_clockLeaps(t *testing.T) {
+	p := erasing(t)
+	p.apply(state.AssignmentFenced, state.AssignmentFencedData{Account: "a", Token: p.view().Assignment("a").Token, Method: state.ConfirmedDown, By: "x"})
+	leader := &term{Orchestrator: p.brain()}
+	look := func(by time.Duration) []action {
+		p.at = p.at.Add(by)
+		return dueErasures(leader.look(p.since))
+	}
+	look(0)
+	for range 60 { // it has led for a while
+		look(time.Second)
+	}
+	for range 10 {
+		if got := look(4 * day); len(got) != 0 {
+			t.Fatalf("its clock leapt: got %+v", got)
+		}
+		for range 9 {
+			if got := look(time.Second); len(got) != 0 {
+				t.Fatalf("a moment later: got %+v", got)
+			}
+		}
+		look(-4*day - 9*time.Second) // it was wrong
+	}
+	look(4 * day)
+	if look(9 * time.Second); len(look(time.Second)) != 1 {
+		t.Error("nothing is wrong with its clock, and the erasure does not begin")
+	}
+	leader = &term{Orchestrator: leader.Orchestrator}
+	if got := look(0); len(got) != 0 {
+		t.Errorf("by who has led for a moment: got %+v", got)
+	}
+}
+
 // One that was never placed has nothing to stop, and is placed nowhere when its time is over.
 func TestErasure_neverPlaced(t *testing.T) {
 	p := newPlatform(t)

@@ -46,7 +46,7 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 	told := time.Time{}
 	for ctx.Err() == nil {
 		changed, reported := o.config.Store.Changed(), o.observed.next()
-		n := o.now(since)
+		n := t.look(since)
 		if n.at.Sub(told) >= tellEvery {
 			told = n.at
 			go o.config.Peers.TellContacts(ctx, wire.Contacts{Last: n.seen.contacts}, func(name string, said wire.Introduction) {
@@ -73,6 +73,15 @@ func (o *Orchestrator) now(since time.Time) now {
 	}
 }
 
+// look is what the loop decides by. Where the clock went another way than a clock does, nobody can tell yet how late it is.
+func (t *term) look(since time.Time) now {
+	n := t.now(since)
+	if set := t.clock.look(n.at); n.clocks == "" && set {
+		n.clocks = "the clock of this coordinator was set, or it has begun to lead, a moment ago"
+	}
+	return n
+}
+
 // initialise gives a new cluster its identity. On any other it changes nothing.
 func (o *Orchestrator) initialise(ctx context.Context) error {
 	if o.config.Store.View().Cluster() != nil {
@@ -87,6 +96,7 @@ func (o *Orchestrator) initialise(ctx context.Context) error {
 type term struct {
 	*Orchestrator
 	refusals refusals
+	clock    clockWatch
 	probing  sync.WaitGroup
 	probes   chan struct{} // slots
 }
