@@ -76,7 +76,7 @@ func applyErasureBegin(c *change, d ErasureBeginData) (bool, error) {
 	names := c.repositoriesOf(d.Account)
 	next.Repositories = joinedNames(nil, names)
 	for _, s := range siteTable.list(c.Txn) {
-		if !s.Witness {
+		if !s.Witness || c.copiedTo(s.Name, d.Account, names) {
 			next.Sites = append(next.Sites, SiteErasure{Site: s.Name})
 		}
 	}
@@ -84,6 +84,17 @@ func applyErasureBegin(c *change, d ErasureBeginData) (bool, error) {
 	c.dropAccount(d.Account, names)
 	erasureTable.put(c.Txn, &next)
 	return true, nil
+}
+
+// copiedTo reports whether a site is known to have copies of an account. One that has become a witness has no gateways and servers any
+// more: what lay in its store may be there all the same.
+func (c *change) copiedTo(site SiteName, account AccountName, repositories []string) bool {
+	return slices.ContainsFunc(repositories, func(name string) bool {
+		return replicationTable.get(c.Txn, compound(name, string(site))) != nil
+	}) || slices.ContainsFunc(snapshotsOf(c.Txn, account), func(s *Snapshot) bool {
+		_, there := s.At(site)
+		return there
+	})
 }
 
 // serversOf are those that had an account's home, or a password of its repositories.

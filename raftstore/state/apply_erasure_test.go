@@ -264,6 +264,29 @@ func TestErasureSite(t *testing.T) {
 	digestHolds(t, n)
 }
 
+// A site that has become a witness since it got copies has to say that they are gone, like any other: or the certificate would be
+// silent about them.
+func TestErasure_ofASiteThatBecameAWitness(t *testing.T) {
+	n := full(t)
+	sites := func() (names []SiteName) {
+		t.Helper()
+		a := n.view().Assignment("guestbook")
+		n.must(ErasureOrder, ErasureOrderData{Account: "guestbook"})
+		n.must(AssignmentFenced, AssignmentFencedData{Account: "guestbook", Token: a.Token, Method: ConfirmedDown, By: "ada"})
+		n.must(ErasureBegin, ErasureBeginData{Account: "guestbook"})
+		for _, s := range n.view().Erasure("guestbook").Sites {
+			names = append(names, s.Site)
+		}
+		return names
+	}
+	n.must(InventoryApply, InventoryData{Sites: []Site{{Name: "par4"}}})
+	n.must(ReplicationRecord, ReplicationRecordData{Account: "guestbook~2", From: "par1", To: "par4", Snapshots: []SnapshotID{snapshotID("d")}})
+	n.must(InventoryApply, InventoryData{Sites: []Site{{Name: "par4", Witness: true}}})
+	if got := sites(); !slices.Equal(got, []SiteName{"par1", "par2", "par4"}) {
+		t.Errorf("got %v, want the sites that have something of it", got)
+	}
+}
+
 // More servers than a row can name are some of them, and others.
 func TestErasure_bounds(t *testing.T) {
 	n := full(t)

@@ -66,7 +66,7 @@ type Erasure struct {
 	// Servers had the account's home, or the password of its backups. Many: and others.
 	Servers []ServerName  `json:"servers,omitempty"`
 	Many    bool          `json:"many,omitempty"`
-	Sites   []SiteErasure `json:"sites,omitempty"` // all that were no witnesses when it began, by name
+	Sites   []SiteErasure `json:"sites,omitempty"` // by name: all that were no witnesses when it began, and witnesses that once got copies
 	Done    time.Time     `json:"done,omitzero"`   // when the last site had told that nothing is left there
 }
 
