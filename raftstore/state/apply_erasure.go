@@ -128,6 +128,9 @@ func (c *change) repositoriesOf(account AccountName) []string {
 	return names
 }
 
+// beingErased is how a run's part ends of which the account is erased meanwhile.
+const beingErased = "it is being erased"
+
 // dropAccount takes all out of the state that is an account's. Runs keep its name, and know from here on that it does not come back.
 func (c *change) dropAccount(account AccountName, repositories []string) {
 	key := string(account)
@@ -156,7 +159,7 @@ func (c *change) dropAccount(account AccountName, repositories []string) {
 			continue
 		}
 		next := *row
-		next.Status, next.At, next.Message = StepFailed, c.at, "it is being erased"
+		next.Status, next.At, next.Message = StepFailed, c.at, beingErased
 		runAccountTable.put(c.Txn, &next)
 	}
 }

@@ -264,6 +264,23 @@ func TestErasureSite(t *testing.T) {
 	digestHolds(t, n)
 }
 
+// A failover is planned, an erasure begins, the plan is recorded: the others' part of it is none the worse for that.
+func TestErasure_sinceAPlanWasMade(t *testing.T) {
+	n := gone(t)
+	r := newRun("r2")
+	r.Status, r.Parameters = RunPreparing, map[string]string{"site": "par2"}
+	n.must(RunCreate, RunCreateData{Run: r})
+	plan := RunAccountsData{Run: "r2", Accounts: []RunAccount{
+		{Account: "guestbook", From: "par1-s2", To: "par2-s1", Token: Token{1, 2}}, {Account: "static", From: "par1-s1", To: "par2-s1", Token: Token{1, 1}}}}
+	n.must(RunAccounts, plan)
+	n.same(RunAccounts, plan)
+	rows := n.view().RunAccounts("r2")
+	if len(rows) != 2 || rows[0].Status != StepFailed || rows[0].Message != "it is being erased" || rows[0].At.IsZero() || rows[1].Status != StepPending {
+		t.Errorf("got %+v", rows)
+	}
+	n.refused(ErrNotFound, "no account", RunAccounts, RunAccountsData{Run: "r2", Accounts: []RunAccount{{Account: "nobody", To: "par2-s1"}}})
+}
+
 // A site that has become a witness since it got copies has to say that they are gone, like any other: or the certificate would be
 // silent about them.
 func TestErasure_ofASiteThatBecameAWitness(t *testing.T) {

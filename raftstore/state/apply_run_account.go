@@ -11,11 +11,13 @@ func applyRunAccounts(c *change, d RunAccountsData) (bool, error) {
 	}
 	changed := false
 	for _, a := range d.Accounts {
-		if _, err := c.account(a.Account); err != nil {
-			return false, err
-		}
 		a.Run, a.Status = d.Run, StepPending
-		if a.To == "" {
+		switch _, err := c.account(a.Account); {
+		case err != nil && c.erased(ErrNotFound, a.Account) != nil: // since the plan was made: all others do not wait for another one
+			a.Status, a.At, a.Message = StepFailed, c.at, beingErased
+		case err != nil:
+			return false, err
+		case a.To == "":
 			a.Status = StepFailed // it fits nowhere: Message says why, and the run does not forget it
 		}
 		if old := runAccountTable.get(c.Txn, runAccountTable.key(&a)); old != nil {
