@@ -61,7 +61,8 @@ func (b *followBoard) want(d Desired) {
 		past := slices.ContainsFunc(d.Copy, func(c CopyJob) bool { return c.Account == account && c.Home != j.want.job.Home }) ||
 			slices.ContainsFunc(d.Maintain, func(m MaintainJob) bool { return m.Account == account }) ||
 			slices.ContainsFunc(d.Remove, func(r RemoveJob) bool { return r.Account == account }) ||
-			slices.ContainsFunc(d.Initial, func(i InitialJob) bool { return i.Account == account })
+			slices.ContainsFunc(d.Initial, func(i InitialJob) bool { return i.Account == account }) ||
+			slices.ContainsFunc(d.Erase, func(e EraseJob) bool { return e.Account == accountOf(account) })
 		if past {
 			j.drop()
 			delete(b.jobs, account)
@@ -137,7 +138,7 @@ func (w *Worker) followHere(ctx context.Context, job CopyJob, lists []maintenanc
 		return err
 	}
 	defer source.Close()
-	if err := w.bucket(ctx, false); err != nil {
+	if err := w.ready(ctx, job.Account, false); err != nil {
 		return err
 	}
 	_, err = w.Keeper.Follow(ctx, source, job.Account, lists)

@@ -82,6 +82,7 @@ func TestWorker_FollowNoMore(t *testing.T) {
 		"the home moved":          {Copy: []CopyJob{moved}},
 		"the home is here":        {Maintain: []MaintainJob{{Account: "shop", Home: Home{Site: "par2", Epoch: 2}}}},
 		"it is removed":           {Remove: []RemoveJob{{Account: "shop", Successor: "shop~2"}}},
+		"it is erased":            {Erase: []EraseJob{{Account: "shop"}}},
 		"it is made here anew":    {Initial: []InitialJob{{Account: "shop", Home: Home{Site: "par2", Epoch: 2}}}},
 		"a day is over":           {},
 		"another account is kept": {Maintain: []MaintainJob{{Account: "blog"}}},
@@ -89,6 +90,8 @@ func TestWorker_FollowNoMore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, tries := unfollowed(never)
 			s.worker.maintain = func(context.Context, MaintainJob) (maintenance.Result, error) { return maintenance.Result{}, nil }
+			s.worker.erase = func(context.Context, EraseJob) (maintenance.Erasure, error) { return maintenance.Erasure{}, nil }
+			s.worker.takeBack = func(context.Context, map[string]bool) error { return nil }
 			s.worker.remove = func(context.Context, RemoveJob) (maintenance.Result, error) { return maintenance.Result{}, nil }
 			s.run(t, func(t *testing.T) {
 				s.leader.want(Desired{Copy: []CopyJob{job("shop", "par1", "s1")}})
@@ -204,6 +207,11 @@ func TestCopier_Follow(t *testing.T) {
 		t.Error("it is taken away while the lock is there")
 	}
 	here.Forget(lock)
+	here.Store(".erased/shop.json", []byte("{}"))
+	if err := w.followHere(t.Context(), left.left.job, left.left.lists); !errors.Is(err, maintenance.ErrErased) {
+		t.Errorf("its account was erased here: got %v", err)
+	}
+	here.Forget(".erased/shop.json")
 	if err := w.followHere(t.Context(), left.left.job, left.left.lists); err != nil {
 		t.Fatal(err)
 	}
