@@ -1,12 +1,27 @@
 package orchestrator
 
-import "drp/raftstore/state"
+import (
+	"sync"
+
+	"drp/raftstore/state"
+)
 
 // A server may hold an account that the state gives to another server, or to none: after a recovery, or because somebody
 // began a new cluster where the old one should have been recovered.
 
 // heldSomewhere are the accounts without an assignment that a server holds all the same.
 func (n now) heldSomewhere() map[state.AccountName]HeldAccount {
+	n.held.Do(func() { n.held.found = n.findHeld() })
+	return n.held.found
+}
+
+// heldOnce is that of one look, which may ask for many accounts: all reports are gone over for it.
+type heldOnce struct {
+	sync.Once
+	found map[state.AccountName]HeldAccount
+}
+
+func (n now) findHeld() map[state.AccountName]HeldAccount {
 	found := map[state.AccountName]HeldAccount{}
 	for _, server := range n.view.Servers() {
 		report := n.seen.reports[server.Name]

@@ -51,3 +51,18 @@ func TestResume_givenUpAndBack(t *testing.T) {
 		t.Errorf("got %+v, want it fenced", got)
 	}
 }
+
+// However many accounts one look asks for, it goes over the servers' reports once: of tens of thousands of accounts there may be many
+// that are assigned to nobody.
+func TestHeldSomewhere_once(t *testing.T) {
+	p := newPlatform(t)
+	p.account("a", state.Gold, 100*gib) // it fits nowhere
+	p.seen.agent(wire.AgentReport{Server: "par1-s1", Accounts: []wire.ObservedAccount{runs("a", 1, 1)}}, p.at)
+	n := p.brain().now(p.since)
+	if h := n.heldSomewhere()["a"]; h.Server != "par1-s1" {
+		t.Fatalf("got %+v", h)
+	}
+	if got := testing.AllocsPerRun(10, func() { n.heldSomewhere() }); got != 0 {
+		t.Errorf("asked again it makes %v allocations", got)
+	}
+}

@@ -25,6 +25,7 @@ type now struct {
 	missing *missing // what sites lack, as far as it is remembered; may be nil
 	// free counts what this look has given out already; see room.
 	free *placement
+	held *heldOnce
 }
 
 // room is where accounts can go, with what this look has promised and what runs under way were promised.

@@ -115,7 +115,7 @@ func (p *platform) say(account state.AccountName, phase wire.Phase) {
 func (p *platform) view() *state.View { return p.state.View() }
 
 func (p *platform) now() now {
-	return now{view: p.view(), seen: p.seen.glance(), at: p.at, since: p.since, own: "par2", sites: []state.SiteName{"par1", "par2", "par3"}, free: &placement{}}
+	return now{view: p.view(), seen: p.seen.glance(), at: p.at, since: p.since, own: "par2", sites: []state.SiteName{"par1", "par2", "par3"}, free: &placement{}, held: &heldOnce{}}
 }
 
 // settle decides and carries the proposals out for as long as anything is proposed, keeping the reports.
