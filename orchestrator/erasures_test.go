@@ -301,6 +301,10 @@ func TestErasure_isNotFailedOver(t *testing.T) {
 	if err != nil || len(plan.Accounts) != 1 || plan.Accounts[0].Account != "b" {
 		t.Errorf("got %+v, %v; want the one that was left behind alone", plan, err)
 	}
+	p.apply(state.ErasureCancel, state.ErasureCancelData{Account: "a"})
+	if plan, err = planFailover(p.now(), Scope{Site: "par1"}, ""); err != nil || len(plan.Accounts) != 2 {
+		t.Errorf("got %+v, %v; want the one, too, that is not to be erased any more and was stopped for it", plan, err)
+	}
 }
 
 func TestErasure_endsARestore(t *testing.T) {

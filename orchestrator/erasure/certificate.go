@@ -104,7 +104,7 @@ func remains(e *state.Erasure) []string {
 		fmt.Sprintf("sealed exports of the coordinators' state from before %s hold what the platform knew of the account and the passwords of its backups; they are thinned out by %s, but for the newest %d that each coordinator has signed",
 			e.Begun.UTC().Format(time.RFC3339), thinned, export.Least),
 		"the coordinators' logs and snapshots hold the same, sealed, until they are compacted",
-		"the audit trail, the history of runs and this row keep the account's name, who ordered what, and when",
+		"the audit trail, the history of runs, the newest test of break-glass passwords and this row keep the account's name, who ordered what, and when",
 		"copies of a site's store that were made by other means than drp, and what a store keeps of deleted objects by itself, are not known to it",
 	}
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })

@@ -35,6 +35,8 @@ func full(t *testing.T) *node {
 	n.must(RunCreate, RunCreateData{Run: r})
 	n.must(RunAccounts, RunAccountsData{Run: "r1", Accounts: []RunAccount{{Account: "guestbook", From: "par1-s2", To: "par2-s1", Token: token}}})
 
+	n.must(BreakGlassRecord, BreakGlassRecordData{Store: "par1", Tested: []string{"guestbook~2"}, Count: 1})
+
 	n.must(RepositoryCreate, RepositoryCreateData{Account: "static", Site: "par1", SealedPassword: []byte("other")})
 	n.must(Assign, AssignData{Account: "static", Server: "par1-s1"})
 	return n
@@ -48,7 +50,7 @@ func move(n *node, to ServerName) {
 }
 
 // mayName are the tables in which the name of an erased account stays: what was done is told for good.
-var mayName = []string{"erasures", "audit", "applied", "runs", "run-accounts"}
+var mayName = []string{"erasures", "audit", "applied", "runs", "run-accounts", "breakglass-tests"}
 
 // naming are the tables beside those that name an account, or one of its repositories.
 func naming(tb interface{ Fatal(...any) }, v *View, account string) []string {
