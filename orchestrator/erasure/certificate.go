@@ -101,6 +101,7 @@ func remains(e *state.Erasure) []string {
 	thinned := e.Begun.Add(export.Kept).UTC().Format(time.DateOnly)
 	all := []string{
 		servers(e),
+		unnamed(e),
 		fmt.Sprintf("sealed exports of the coordinators' state from before %s hold what the platform knew of the account and the passwords of its backups; they are thinned out by %s, but for the newest %d that each coordinator has signed",
 			e.Begun.UTC().Format(time.RFC3339), thinned, export.Least),
 		"the coordinators' logs and snapshots hold the same, sealed, until they are compacted",
@@ -108,6 +109,13 @@ func remains(e *state.Erasure) []string {
 		"copies of a site's store that were made by other means than drp, and what a store keeps of deleted objects by itself, are not known to it",
 	}
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
+}
+
+func unnamed(e *state.Erasure) string {
+	if len(e.Repositories) < state.MostErased {
+		return ""
+	}
+	return fmt.Sprintf("no more than %d of the account's repositories are named here; others, if there were any, were erased as well", state.MostErased)
 }
 
 func servers(e *state.Erasure) string {

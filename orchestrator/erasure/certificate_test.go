@@ -3,6 +3,7 @@ package erasure
 import (
 	"bytes"
 	"crypto/x509"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -84,6 +85,16 @@ func TestCertificate(t *testing.T) {
 	nowhere.Servers, nowhere.Many = nil, false
 	if c, err := Of(cluster, nowhere, time.Now()); err != nil || strings.Contains(strings.Join(c.Remains, " "), "homes") {
 		t.Errorf("it never ran anywhere: %q, %v", c.Remains, err)
+	}
+	many := erased()
+	for n := len(many.Repositories) + 1; len(many.Repositories) < state.MostErased; n++ {
+		if c, err := Of(cluster, many, time.Now()); err != nil || strings.Contains(strings.Join(c.Remains, " "), "named here") {
+			t.Fatalf("all of its %d repositories are named: %q, %v", len(many.Repositories), c.Remains, err)
+		}
+		many.Repositories = append(many.Repositories, fmt.Sprintf("shop~%d", n))
+	}
+	if c, err := Of(cluster, many, time.Now()); err != nil || !strings.Contains(strings.Join(c.Remains, " "), "no more than 64 of the account's repositories are named here") {
+		t.Errorf("some of its repositories may not be named: %q, %v", c.Remains, err)
 	}
 }
 

@@ -227,7 +227,7 @@ func (e *Erasure) finish(c *change) {
 func joinedNames(list, more []string) []string {
 	next := slices.Clone(list)
 	for _, name := range more {
-		if !slices.Contains(next, name) && len(next) < mostErased {
+		if !slices.Contains(next, name) && len(next) < MostErased {
 			next = append(next, name)
 		}
 	}

@@ -310,10 +310,10 @@ func TestErasure_ofASiteThatBecameAWitness(t *testing.T) {
 func TestErasure_bounds(t *testing.T) {
 	n := full(t)
 	var names []string
-	for i := range 2 * mostErased {
+	for i := range 2 * MostErased {
 		names = append(names, RepositoryName("guestbook", i+2))
 	}
-	if got := joinedNames([]string{"guestbook"}, names); len(got) != mostErased || !slices.Contains(got, "guestbook") {
+	if got := joinedNames([]string{"guestbook"}, names); len(got) != MostErased || !slices.Contains(got, "guestbook") {
 		t.Errorf("got %d names: %v", len(got), got)
 	}
 	long := ErasureOrderData{Account: "guestbook", Reason: strings.Repeat("x", 2*maxText)}

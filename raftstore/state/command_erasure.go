@@ -82,8 +82,8 @@ type SiteErasure struct {
 	Failing time.Time `json:"failing,omitzero"` // since when each word was an error
 }
 
-// mostErased bounds what is remembered of one account's repositories.
-const mostErased = 64
+// MostErased bounds how many of one account's repositories are remembered by name. All are erased.
+const MostErased = 64
 
 // Waiting reports that the order can still be taken back.
 func (e *Erasure) Waiting() bool { return e.Begun.IsZero() }

@@ -35,7 +35,8 @@ const rounds = 8
 // Erase deletes for good all that this site has of an account: every version of every object of each of its repositories, in
 // whatever place (replicator.Places). It is the one thing here that may delete a last good copy, and what asks for it is the
 // leader alone. So nothing is deleted before it was asked for as long as the grace, by both clocks, nor more accounts within a day than
-// Erasures; and never anything but objects that bear exactly this account's name. What is taken back meanwhile (TakeBack) waits anew.
+// Erasures, what has nothing here counted too; and never anything but objects that bear exactly this account's name. What is taken
+// back meanwhile (TakeBack) waits anew.
 //
 // Keys go first: without them the rest cannot be read. It may be ended at any point and called again. Done again it finds
 // nothing, and tells the same; what came later waits as the first did. Nothing else may work on the account's repositories
@@ -89,6 +90,15 @@ const looks = 2
 
 // eraseAll deletes until nothing is listed.
 func (k *Keeper) eraseAll(ctx context.Context, m *erasing) (Erasure, error) {
+	if m.Began.IsZero() { // before anything is listed: of many that wait for their turn each look would be dear
+		if err := k.brakeErasure(ctx, m.Account); err != nil {
+			e := m.erasure()
+			if brake := (*ErasureBrakeError)(nil); errors.As(err, &brake) {
+				e.Next = brake.Next
+			}
+			return e, err
+		}
+	}
 	counted := make(map[string]bool)
 	goesOn, empty := !m.Began.IsZero(), 0
 	for range rounds {
@@ -108,11 +118,7 @@ func (k *Keeper) eraseAll(ctx context.Context, m *erasing) (Erasure, error) {
 			found.uncounted(counted)
 		}
 		if err := k.begin(ctx, m, found, counted); err != nil {
-			e := m.without(found)
-			if brake := (*ErasureBrakeError)(nil); errors.As(err, &brake) {
-				e.Next = brake.Next
-			}
-			return e, err
+			return m.without(found), err
 		}
 		if e, err := k.eraseFound(ctx, m, found); err != nil {
 			return e, err
@@ -129,9 +135,6 @@ func (k *Keeper) begin(ctx context.Context, m *erasing, found *remains, counted 
 	}
 	objects, bytes := found.uncounted(counted)
 	if m.Began.IsZero() {
-		if err := k.brakeErasure(ctx, m.Account); err != nil {
-			return err
-		}
 		m.Began = k.now().UTC()
 	} else if objects == 0 {
 		return nil
