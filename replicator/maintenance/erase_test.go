@@ -167,19 +167,36 @@ func TestErase(t *testing.T) {
 	}
 }
 
-// TestErase_Nothing: a site that never had a copy waits as well, and says so for good then.
+// TestErase_Nothing: a site that never had a copy waits as well, and says so for good then. It counts like any other: a mark
+// stays, and whoever asks for thousands of names is not to close them all.
 func TestErase_Nothing(t *testing.T) {
 	w, s, _, others := leaving(t)
-	s.keeper.Erasures = -1 // nothing is deleted, so nothing is counted
-	if e, err := s.keeper.Erase(t.Context(), "gone"); err != nil || e.Until.IsZero() || len(e.Repositories) != 0 {
-		t.Fatalf("got %+v, %v", e, err)
-	}
-	if err := maintenance.Erased(t.Context(), s.store, "gone"); err != nil {
-		t.Error("refused before the wait is over:", err)
+	s.keeper.Erasures = 1
+	for _, account := range []string{"gone", "none"} {
+		if e, err := s.keeper.Erase(t.Context(), account); err != nil || e.Until.IsZero() || len(e.Repositories) != 0 {
+			t.Fatalf("got %+v, %v", e, err)
+		}
+		if err := maintenance.Erased(t.Context(), s.store, account); err != nil {
+			t.Error("refused before the wait is over:", err)
+		}
 	}
 	w.pass(worldGrace)
 	if e, err := s.keeper.Erase(t.Context(), "gone"); err != nil || e.Empty.IsZero() || e.Objects != 0 {
 		t.Fatalf("got %+v, %v", e, err)
+	}
+	before := len(s.double.Calls())
+	brake := (*maintenance.ErasureBrakeError)(nil)
+	if _, err := s.keeper.Erase(t.Context(), "none"); !errors.As(err, &brake) || maintenance.Erased(t.Context(), s.store, "none") != nil {
+		t.Errorf("the second one within a day: %v", err)
+	}
+	for _, c := range s.double.Calls()[before:] {
+		if c.Operation == storetest.List && !strings.HasPrefix(c.Key, ".erasing/") {
+			t.Errorf("it has to wait, and %q is listed all the same", c.Key)
+		}
+	}
+	w.pass(24 * time.Hour)
+	if e, err := s.keeper.Erase(t.Context(), "none"); err != nil || e.Empty.IsZero() {
+		t.Errorf("a day later: got %+v, %v", e, err)
 	}
 	for key := range others {
 		if _, ok := s.double.Objects()[key]; !ok {
