@@ -55,7 +55,6 @@ func newServerCommand(c *connection) *cobra.Command {
 }
 
 func runServer(ctx context.Context, path string) error {
-	spareMemory()
 	var c serverConfig
 	if err := readConfig(path, &c); err != nil {
 		return err
@@ -81,6 +80,7 @@ func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Se
 	if err != nil {
 		return err
 	}
+	spareMemory()
 	refuseRevoked(credentials, store)
 	keyring = followed{keyring, func() []*state.Key { return store.View().Keys() }}
 	where := directory{configured: c.Peers, view: store.View, members: memberNames(store)}

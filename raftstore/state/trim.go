@@ -17,6 +17,10 @@ func (a *Account) trim() {
 	a.Policy, a.Tier = shared(a.Policy), shared(a.Tier)
 }
 
+func (a *Assignment) trim() { a.Server, a.Run = shared(a.Server), shared(a.Run) }
+
+func (r *Replication) trim() { r.Site, r.From = shared(r.Site), shared(r.From) }
+
 func (r *Repository) trim() { r.Home.Site = shared(r.Home.Site) }
 
 func (k *RepositoryKeys) trim() {
