@@ -38,7 +38,8 @@ func (s *Store) KeepsVersions(ctx context.Context) (bool, error) {
 }
 
 // Versions returns everything whose key begins with prefix, or an error: never a part of it. Kept is what KeepsVersions says:
-// then what was deleted or replaced is in it as well.
+// then what was deleted or replaced is in it as well. A store may name one twice (versitygw begins a page with the last one of the
+// page before, where that is an object's newest): it is in it once.
 func (s *Store) Versions(ctx context.Context, prefix string, kept bool) ([]Version, error) {
 	if !kept {
 		objects, err := s.List(ctx, prefix)
@@ -49,7 +50,8 @@ func (s *Store) Versions(ctx context.Context, prefix string, kept bool) ([]Versi
 		return versions, err
 	}
 	var list []Version
-	seen := make(map[[2]string]bool)
+	const once, twice = 1, 2
+	seen := make(map[[2]string]uint8)
 	for o := range s.core.ListObjectsIter(ctx, s.config.Bucket, minio.ListObjectsOptions{
 		Prefix: s.folder + prefix, Recursive: true, WithVersions: true,
 	}) {
@@ -60,13 +62,16 @@ func (s *Store) Versions(ctx context.Context, prefix string, kept bool) ([]Versi
 		at := [2]string{key, o.VersionID}
 		switch {
 		case !ok || !strings.HasPrefix(key, prefix):
-			return nil, fmt.Errorf("list versions of %s/%s: the store answered with %q, which lies elsewhere", s, prefix, o.Key)
-		case seen[at]: // or a store's markers could lead in a circle
-			return nil, fmt.Errorf("list versions of %s/%s: the store named %q twice", s, prefix, key)
+			return nil, fmt.Errorf("list versions of %s/%s: %w: it answered with %q, which lies elsewhere", s, prefix, ErrListing, o.Key)
+		case seen[at] == twice: // or a store's markers could lead in a circle
+			return nil, fmt.Errorf("list versions of %s/%s: %w: it named %q three times", s, prefix, ErrListing, key)
+		case seen[at] == once:
+			seen[at] = twice
+			continue
 		case o.VersionID == "":
-			return nil, fmt.Errorf("list versions of %s/%s: the store gives %q no version", s, prefix, key)
+			return nil, fmt.Errorf("list versions of %s/%s: %w: it gives %q no version", s, prefix, ErrListing, key)
 		}
-		seen[at] = true
+		seen[at] = once
 		list = append(list, Version{
 			Object: Object{Key: key, Size: o.Size, ETag: o.ETag, Modified: o.LastModified}, ID: o.VersionID, Marker: o.IsDeleteMarker, Latest: o.IsLatest,
 		})
@@ -118,7 +123,7 @@ func (s *Store) Unfinished(ctx context.Context, prefix string) ([]Upload, error)
 		for _, u := range page.Uploads {
 			name, ok := strings.CutPrefix(u.Key, s.folder)
 			if !ok || !strings.HasPrefix(name, prefix) {
-				return nil, fmt.Errorf("list unfinished uploads of %s/%s: the store answered with %q, which lies elsewhere", s, prefix, u.Key)
+				return nil, fmt.Errorf("list unfinished uploads of %s/%s: %w: it answered with %q, which lies elsewhere", s, prefix, ErrListing, u.Key)
 			}
 			list = append(list, Upload{name, u.UploadID})
 		}
@@ -126,7 +131,7 @@ func (s *Store) Unfinished(ctx context.Context, prefix string) ([]Upload, error)
 			return list, nil
 		}
 		if page.NextKeyMarker == key && page.NextUploadIDMarker == id {
-			return nil, fmt.Errorf("list unfinished uploads of %s/%s: the store does not get further", s, prefix)
+			return nil, fmt.Errorf("list unfinished uploads of %s/%s: %w: it does not get further", s, prefix, ErrListing)
 		}
 		key, id = page.NextKeyMarker, page.NextUploadIDMarker
 	}

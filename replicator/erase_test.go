@@ -62,8 +62,11 @@ func TestStore_Versions(t *testing.T) {
 		pages map[string]string // by the key marker
 		want  string
 	}{
-		"two pages":       {map[string]string{"": marker + version("shop/a", "2") + more("shop/a", "2"), "shop/a": version("shop/a", "1") + version("shop/b", "1")}, "4"},
-		"in a circle":     {map[string]string{"": version("shop/a", "2") + more("shop/a", "2"), "shop/a": version("shop/a", "2") + more("shop/a", "2")}, `named "shop/a" twice`},
+		"two pages":   {map[string]string{"": marker + version("shop/a", "2") + more("shop/a", "2"), "shop/a": version("shop/a", "1") + version("shop/b", "1")}, "4"},
+		"in a circle": {map[string]string{"": version("shop/a", "2") + more("shop/a", "2"), "shop/a": version("shop/a", "2") + more("shop/a", "2")}, `named "shop/a" three times`},
+		"a page that begins as the last one ended": {map[string]string{
+			"": marker + version("shop/a", "2") + more("shop/a", "2"), "shop/a": version("shop/a", "2") + version("shop/a", "1") + version("shop/b", "1"),
+		}, "4"},
 		"of another":      {map[string]string{"": version("shop2/a", "2")}, `"shop2/a", which lies elsewhere`},
 		"without version": {map[string]string{"": version("shop/a", "")}, `gives "shop/a" no version`},
 		"a second page that fails": {map[string]string{"": version("shop/a", "2") + more("shop/a", "2")},

@@ -21,6 +21,9 @@ import (
 // ErrNotFound is what Get and Stat answer for an object that is not there. A missing bucket is not that.
 var ErrNotFound = errors.New("object not found")
 
+// ErrListing is of a listing that cannot be true, whatever is in the store.
+var ErrListing = errors.New("the store's listing is wrong")
+
 // StoreConfig says where a bucket is and who we are there.
 type StoreConfig struct {
 	Endpoint  string // URL, http or https
@@ -181,7 +184,7 @@ func (s *Store) objects(ctx context.Context, prefix, after string) iter.Seq2[Obj
 			}
 			key, ok := strings.CutPrefix(o.Key, s.folder)
 			if !ok || !strings.HasPrefix(key, prefix) {
-				yield(Object{}, fmt.Errorf("list %s/%s: the store answered with %q, which lies elsewhere", s, prefix, o.Key))
+				yield(Object{}, fmt.Errorf("list %s/%s: %w: it answered with %q, which lies elsewhere", s, prefix, ErrListing, o.Key))
 				return
 			}
 			if !first && key <= last && seen == nil {
@@ -189,7 +192,7 @@ func (s *Store) objects(ctx context.Context, prefix, after string) iter.Seq2[Obj
 			}
 			if seen != nil {
 				if _, twice := seen[key]; twice {
-					yield(Object{}, fmt.Errorf("list %s/%s: the store named %q twice", s, prefix, key))
+					yield(Object{}, fmt.Errorf("list %s/%s: %w: it named %q twice", s, prefix, ErrListing, key))
 					return
 				}
 				seen[key] = struct{}{}

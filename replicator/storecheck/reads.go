@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"golang.org/x/sync/errgroup"
+
+	"drp/replicator"
 )
 
 func deletion(ctx context.Context, p *prober) error {
@@ -161,7 +164,7 @@ func listComplete(ctx context.Context, p *prober) error {
 	var got []string
 	kind := fmt.Sprintf("list %d objects", p.keys)
 	if err := p.timed(kind, 0, func() (err error) { got, err = p.list(ctx, "pages/"); return err }); err != nil {
-		if strings.Contains(err.Error(), "twice") {
+		if errors.Is(err, replicator.ErrListing) {
 			return denied("%v", err)
 		}
 		return err
