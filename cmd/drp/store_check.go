@@ -18,7 +18,9 @@ the site's gateway and worker have, before a store is used and after each upgrad
 
 A line for each property: ok, no, or unknown (the store did not answer in a way that tells); for what is not ok, what is
 therefore not guaranteed, and what drp does instead. What drp cannot do without is marked "needed". Nothing in drp rests on
-a store's conditional writes, locks or versions. What a store does at a power cut cannot be told from outside.
+a store's conditional writes, locks or versions. What the erasure of an account needs (to see and delete what a bucket keeps of
+versions, and unfinished uploads) is tried too; a right that the key lacks for it is named. What a store does at a power cut cannot
+be told from outside.
 
 Exit codes: 0 all that drp needs holds, 1 the store could not be asked or a probe could not be removed, 2 wrong input, 7
 something that drp needs does not hold, or could not be told, 130 interrupted.`
@@ -32,7 +34,7 @@ func newStoreCommand(c *connection) *cobra.Command {
 func newStoreCheckCommand(c *connection) *cobra.Command {
 	var s storeFlags
 	cmd := &cobra.Command{
-		Use: "check s3://BUCKET[/PREFIX]", Short: "Test a store's hashes, listings, deletions, locks and clock", Long: storeCheckLong,
+		Use: "check s3://BUCKET[/PREFIX]", Short: "Test a store's hashes, listings, deletions, versions, locks and clock", Long: storeCheckLong,
 		Args: cobra.ExactArgs(1),
 		Example: `  export DRP_STORE_ACCESS_KEY=… DRP_STORE_SECRET_KEY=…
   drp store check s3://backups --endpoint https://s3.par1.example`,

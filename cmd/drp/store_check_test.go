@@ -26,7 +26,8 @@ func TestStoreCheck(t *testing.T) {
 		t.Errorf("exit code %d, %d objects are left: %s", code, len(d.Objects()), out)
 	}
 	wantText(t, out, "ok       list-complete", "no       object-lock", "not guaranteed: that who has the store's key", "unknown  retention",
-		"measured write a large object", "18 ok, 1 no, 1 unknown: all that drp needs holds")
+		"ok       versioning         the bucket keeps no versions, and says so", "ok       unfinished-uploads an unfinished upload in parts is listed and aborted",
+		"measured write a large object", "22 ok, 1 no, 1 unknown: all that drp needs holds")
 
 	t.Run("unfit", func(t *testing.T) {
 		d.Fault = func(c storetest.Call) *storetest.Fault {

@@ -67,8 +67,8 @@ func nothingLeft(t *testing.T, d *storetest.Double, want ...string) {
 		got = append(got, key)
 	}
 	slices.Sort(got)
-	if !slices.Equal(got, want) || d.Versions() > 0 {
-		t.Errorf("the store holds %q and %d versions, want %q", got, d.Versions(), want)
+	if !slices.Equal(got, want) || d.Versions() > 0 || len(d.Uploads()) > 0 {
+		t.Errorf("the store holds %q, %d versions and uploads of %q, want %q", got, d.Versions(), d.Uploads(), want)
 	}
 }
 
@@ -157,7 +157,7 @@ func serve(t *testing.T, scheme string, store http.Handler) string {
 
 // TestCheck_interrupted: whenever it is ended, nothing of it stays.
 func TestCheck_interrupted(t *testing.T) {
-	for _, at := range []string{"read-after-write", "list-complete", "conditional-write", "retention", "clock"} {
+	for _, at := range []string{"read-after-write", "list-complete", "conditional-write", "retention", "list-versions", "delete-version", "clock"} {
 		t.Run(at, func(t *testing.T) {
 			d, c := honest(t)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -221,17 +221,30 @@ func TestCheck_cannotClean(t *testing.T) {
 
 // TestCheck_realStore is what is known of the store that the other tests use.
 func TestCheck_realStore(t *testing.T) {
-	s := storetest.Start(t)
-	for name, locked := range map[string]bool{"plain": false, "locked": true} {
+	s, versioned := storetest.Start(t), storetest.StartVersioned(t)
+	for name, c := range map[string]struct {
+		server     *storetest.Server
+		makeBucket func(string)
+		versions   string
+	}{
+		"plain":     {s, s.Bucket, "the bucket keeps no versions, and says so"},
+		"locked":    {versioned, versioned.LockedBucket, "the bucket keeps versions, and says so"},
+		"versioned": {versioned, versioned.VersionedBucket, "the bucket keeps versions, and says so"},
+		"suspended": {versioned, versioned.SuspendedBucket, "the bucket keeps versions, and says so"},
+	} {
 		t.Run(name, func(t *testing.T) {
-			if locked {
-				s.LockedBucket(name)
-			} else {
-				s.Bucket(name)
+			c.makeBucket(name)
+			store := replicator.StoreConfig{Endpoint: c.server.Endpoint, Bucket: name, AccessKey: c.server.Admin.Access, SecretKey: c.server.Admin.Secret}
+			check := Check{Store: store, retention: 2 * time.Second}
+			if name != "plain" {
+				check.large = 1 << 20 // one look at the largest pack is enough
 			}
-			r := run(t, Check{Store: replicator.StoreConfig{Endpoint: s.Endpoint, Bucket: name, AccessKey: s.Admin.Access, SecretKey: s.Admin.Secret}, retention: 2 * time.Second})
+			r := run(t, check)
 			for _, x := range r.Results {
 				t.Log(x.Property, x.Answer, x.Detail)
+				if slices.Contains(ofErasure, x.Property) && x.Answer != OK || x.Property == "versioning" && x.Detail != c.versions {
+					t.Errorf("%s: %s: %s", x.Property, x.Answer, x.Detail)
+				}
 			}
 			if !r.Fit {
 				t.Errorf("lacking %q", r.Lacking())
@@ -239,6 +252,7 @@ func TestCheck_realStore(t *testing.T) {
 			for _, m := range r.Measured {
 				t.Logf("%+v", m)
 			}
+			nothingListed(t, store)
 		})
 	}
 }

@@ -7,9 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"drp/replicator/storetest"
 )
@@ -113,6 +116,71 @@ var liars = map[string]func(*storetest.Double) http.Handler{
 			}
 		})
 	},
+	"versioning silent": func(d *storetest.Double) http.Handler {
+		return instead(d, func(r *http.Request) bool { return r.URL.Query().Has("versioning") }, "<VersioningConfiguration/>")
+	},
+	"versioning refused": func(d *storetest.Double) http.Handler {
+		return answer(d, func(r *http.Request) bool { return r.URL.Query().Has("versioning") }, http.StatusForbidden, "AccessDenied")
+	},
+	"list-versions refused": func(d *storetest.Double) http.Handler {
+		return answer(d, pageOfVersions, http.StatusForbidden, "AccessDenied")
+	},
+	"list-versions unknown": func(d *storetest.Double) http.Handler {
+		return answer(d, pageOfVersions, http.StatusNotImplemented, "NotImplemented")
+	},
+	"list-versions short": func(d *storetest.Double) http.Handler {
+		return cut(d, pageOfVersions, "<IsTruncated>true</IsTruncated>")
+	},
+	"list-versions a gap": func(d *storetest.Double) http.Handler { return cut(d, pageOfVersions, "<Version>.*?</Version>") },
+	"list-versions no markers": func(d *storetest.Double) http.Handler {
+		return cut(d, pageOfVersions, "<DeleteMarker>.*?</DeleteMarker>")
+	},
+	"list-versions in a circle": func(d *storetest.Double) http.Handler {
+		return with(d, func(r *http.Request) {
+			if pageOfVersions(r) {
+				r.URL.RawQuery = "versions=&prefix=" + r.URL.Query().Get("prefix")
+			}
+		})
+	},
+	"delete-version hides": func(d *storetest.Double) http.Handler {
+		first := once(versionOf("/by-version"))
+		return with(d, func(r *http.Request) {
+			if first(r) {
+				r.URL.RawQuery = ""
+			}
+		})
+	},
+	"delete-version keeps": func(d *storetest.Double) http.Handler {
+		return answer(d, once(versionOf("/by-version")), http.StatusNoContent, "")
+	},
+	"delete-version refused": func(d *storetest.Double) http.Handler {
+		return answer(d, once(versionOf("/by-version")), http.StatusForbidden, "AccessDenied")
+	},
+	"delete-version not allowed": func(d *storetest.Double) http.Handler {
+		return answer(d, once(versionOf("/by-version")), http.StatusMethodNotAllowed, "MethodNotAllowed")
+	},
+	"delete-version all at once": func(d *storetest.Double) http.Handler { return deletedToo(d, "/by-version") },
+	"delete-version keeps markers": func(d *storetest.Double) http.Handler {
+		return answer(d, once(versionOf("/marked")), http.StatusNoContent, "")
+	},
+	"delete-version markers and all": func(d *storetest.Double) http.Handler { return deletedToo(d, "/marked") },
+	"unfinished-uploads by whole keys": func(d *storetest.Double) http.Handler {
+		return instead(d, func(r *http.Request) bool {
+			return listsUploads(r) && strings.HasSuffix(r.URL.Query().Get("prefix"), "/")
+		}, "<ListMultipartUploadsResult/>")
+	},
+	"unfinished-uploads not listed": func(d *storetest.Double) http.Handler {
+		return answer(d, listsUploads, http.StatusNotImplemented, "NotImplemented")
+	},
+	"unfinished-uploads refused": func(d *storetest.Double) http.Handler {
+		return answer(d, listsUploads, http.StatusForbidden, "AccessDenied")
+	},
+	"unfinished-uploads kept": func(d *storetest.Double) http.Handler {
+		return answer(d, once(func(r *http.Request) bool { return abortsUpload(r) && len(d.Uploads()) > 0 }), http.StatusNoContent, "")
+	},
+	"unfinished-uploads not aborted": func(d *storetest.Double) http.Handler {
+		return answer(d, abortsUpload, http.StatusForbidden, "AccessDenied")
+	},
 	"clock": func(d *storetest.Double) http.Handler {
 		now := d.Clock
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -133,6 +201,71 @@ var liars = map[string]func(*storetest.Double) http.Handler{
 			})
 		})
 	},
+}
+
+func pageOfVersions(r *http.Request) bool {
+	return r.URL.Query().Has("versions") && strings.HasSuffix(r.URL.Query().Get("prefix"), "/versions/")
+}
+
+func listsUploads(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.URL.Query().Has("uploads")
+}
+
+func abortsUpload(r *http.Request) bool {
+	return r.Method == http.MethodDelete && r.URL.Query().Has("uploadId")
+}
+
+func deletesVersion(r *http.Request, name string) bool {
+	return r.Method == http.MethodDelete && r.URL.Query().Has("versionId") && strings.HasSuffix(r.URL.Path, name)
+}
+
+func versionOf(name string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return deletesVersion(r, name) }
+}
+
+// once lets the first one through alone.
+func once(to func(*http.Request) bool) func(*http.Request) bool {
+	var did atomic.Bool
+	return func(r *http.Request) bool { return to(r) && did.CompareAndSwap(false, true) }
+}
+
+// deletedToo loses the object when one of its versions is deleted.
+func deletedToo(d *storetest.Double, name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d.ServeHTTP(w, r)
+		if deletesVersion(r, name) {
+			d.Forget(strings.TrimPrefix(r.URL.Path, "/"+d.Bucket+"/"))
+		}
+	})
+}
+
+// instead answers with another body.
+func instead(d http.Handler, to func(*http.Request) bool, body string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if to(r) {
+			_, _ = io.WriteString(w, body)
+			return
+		}
+		d.ServeHTTP(w, r)
+	})
+}
+
+// cut takes the first of what looks so out of each answer.
+func cut(d http.Handler, to func(*http.Request) bool, expression string) http.Handler {
+	form := regexp.MustCompile(expression)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !to(r) {
+			d.ServeHTTP(w, r)
+			return
+		}
+		recorded := httptest.NewRecorder()
+		d.ServeHTTP(recorded, r)
+		if at := form.FindIndex(recorded.Body.Bytes()); at != nil {
+			b := recorded.Body.Bytes()
+			recorded.Body = bytes.NewBuffer(slices.Concat(b[:at[0]], b[at[1]:]))
+		}
+		pass(w, recorded, func(http.Header) {})
+	})
 }
 
 func pass(w http.ResponseWriter, recorded *httptest.ResponseRecorder, change func(http.Header)) {

@@ -12,14 +12,11 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
-	"golang.org/x/sync/errgroup"
 
 	"drp/replicator"
 )
@@ -38,10 +35,12 @@ type prober struct {
 	meter  *meter
 	dates  *dates
 
-	mu      sync.Mutex
-	written map[string]bool
-	retains bool     // something was written that cannot be removed for a while
-	listing []string // of the long listing, in the store's order; nil: none was taken
+	mu       sync.Mutex
+	written  map[string]bool
+	versions map[string][]string // the ids that the store gave to what was written, by key
+	uploads  map[string]string   // the keys of uploads in parts that were begun, by id
+	retains  bool                // something was written that cannot be removed for a while
+	listing  []string            // of the long listing, in the store's order; nil: none was taken
 }
 
 func newProber(c Check, prefix string) (*prober, error) {
@@ -66,7 +65,10 @@ func newProber(c Check, prefix string) (*prober, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", c.Store.Endpoint, err)
 	}
-	return &prober{Check: c, core: core, store: store, prefix: prefix, meter: newMeter(), dates: d, written: make(map[string]bool)}, nil
+	return &prober{
+		Check: c, core: core, store: store, prefix: prefix, meter: newMeter(), dates: d,
+		written: make(map[string]bool), versions: make(map[string][]string), uploads: make(map[string]string),
+	}, nil
 }
 
 // reachable fails when there is no sense in asking anything.
@@ -113,7 +115,26 @@ func (p *prober) offer(ctx context.Context, key string, body io.Reader, size int
 	if err != nil {
 		return info, fmt.Errorf("write: %w", err)
 	}
+	if info.VersionID != "" {
+		p.mu.Lock()
+		p.versions[key] = append(p.versions[key], info.VersionID)
+		p.mu.Unlock()
+	}
 	return info, nil
+}
+
+// gaveVersions reports whether anything that was written got a version.
+func (p *prober) gaveVersions() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.versions) > 0
+}
+
+// begun notes an upload in parts, so that it does not stay.
+func (p *prober) begun(key, id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.uploads[id] = key
 }
 
 func (p *prober) get(ctx context.Context, key string) ([]byte, error) {
@@ -164,59 +185,6 @@ func (p *prober) timed(kind string, bytes int64, request func() error) error {
 		p.mu.Unlock()
 	}
 	return err
-}
-
-// clean removes everything that may have been written, versions too. The store's listings may lie, so all names that were
-// used go as well.
-func (p *prober) clean(ctx context.Context) error {
-	names, err := p.list(ctx, "")
-	if err != nil {
-		err = fmt.Errorf("look for them: %w", err)
-	}
-	p.mu.Lock()
-	for key := range p.written {
-		names = append(names, key)
-	}
-	p.mu.Unlock()
-	slices.Sort(names)
-	names = slices.Compact(names)
-	removed := p.removeAll(ctx, names)
-	if removed != nil && p.retains {
-		if p.wait(ctx, p.retention+time.Second) == nil { // a bucket without versions refuses it until then
-			removed = p.removeAll(ctx, names)
-		}
-	}
-	err = errors.Join(err, removed)
-	if left, listErr := p.list(ctx, ""); listErr == nil && len(left) > 0 {
-		err = errors.Join(err, fmt.Errorf("%d objects are listed still", len(left)))
-	}
-	if err != nil {
-		return fmt.Errorf("remove the probes below %s/%s: some may be there still, remove them by hand: %w", p.store, p.prefix, err)
-	}
-	return nil
-}
-
-// removeAll removes objects, and what a bucket with versions keeps of them.
-func (p *prober) removeAll(ctx context.Context, names []string) error {
-	var group errgroup.Group
-	group.SetLimit(atOnce)
-	for _, key := range names {
-		group.Go(func() error { return gone(p.remove(ctx, key)) })
-	}
-	failed := group.Wait()
-	for o := range p.core.ListObjectsIter(ctx, p.Store.Bucket, minio.ListObjectsOptions{Prefix: p.prefix, Recursive: true, WithVersions: true}) {
-		if o.Err != nil {
-			if _, ok := answered(o.Err); ok {
-				return failed // a store that has no versions need not know how to list them
-			}
-			return errors.Join(failed, o.Err)
-		}
-		if o.VersionID == "" || !strings.HasPrefix(o.Key, p.prefix) {
-			continue
-		}
-		failed = errors.Join(failed, gone(p.core.RemoveObject(ctx, p.Store.Bucket, o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID})))
-	}
-	return failed
 }
 
 // gone is err, unless that says that there is nothing to remove.

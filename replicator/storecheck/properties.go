@@ -13,7 +13,8 @@ type property struct {
 	needed bool
 	// Without it: what is not guaranteed, and what drp does instead.
 	without, instead string
-	// probe returns nil when the property holds, a denial when it does not, and any other error when it could not be told.
+	// probe returns nil or a holding when the property holds, a denial when it does not, and any other error when it could not be
+	// told.
 	probe func(ctx context.Context, p *prober) error
 }
 
@@ -24,10 +25,22 @@ func (d denial) Error() string { return d.seen }
 
 func denied(format string, args ...any) error { return denial{fmt.Sprintf(format, args...)} }
 
+// holding is a property that holds: what was seen, where its claim does not say that.
+type holding struct{ seen string }
+
+func (h holding) Error() string { return h.seen }
+
+func holds(seen string) error { return holding{seen} }
+
 func (p property) look(ctx context.Context, with *prober) Result {
 	r := Result{Property: p.name, Answer: OK, Needed: p.needed, Detail: p.claim}
 	err := p.probe(ctx, with)
-	if err == nil {
+	var yes holding
+	switch {
+	case errors.As(err, &yes):
+		r.Detail = yes.seen
+		return r
+	case err == nil:
 		return r
 	}
 	r.Answer, r.Detail, r.NotGuaranteed, r.Instead = Unknown, err.Error(), p.without, p.instead
@@ -40,6 +53,7 @@ func (p property) look(ctx context.Context, with *prober) Result {
 
 const (
 	unusable = "do not use this store"
+	notDone  = "where the store refuses, the site says so, and the erasure is not done and has no certificate"
 	scrubs   = "the gateway and the copier hash every object themselves before its last part leaves them; scrubs read every object again"
 )
 
@@ -83,6 +97,14 @@ var properties = []property{
 		without: "that who has the store's key cannot delete everything at this site", instead: "the key is known to this site's gateway and worker alone; other sites keep their copies, see grace and brake"},
 	{name: "retention", claim: "a retention in compliance mode cannot be shortened", probe: retention,
 		without: "that a retention binds who has the store's key", instead: "nothing rests on it"},
+	{name: "versioning", claim: "the bucket says whether it keeps versions", probe: versioning,
+		without: "that the erasure of an account deletes what the bucket keeps of replaced and deleted objects", instead: notDone},
+	{name: "list-versions", claim: "a listing of several pages names every version and marker", probe: listVersions,
+		without: "that nothing of an account is left when it was erased", instead: notDone + "; what is not listed stays"},
+	{name: "delete-version", claim: "one version is deleted by its id, a marker too, and the others stay", probe: deleteVersion,
+		without: "that an account can be erased", instead: notDone},
+	{name: "unfinished-uploads", claim: "an unfinished upload in parts is listed and aborted", probe: uploads,
+		without: "that what others began to upload under an account's name is erased with it", instead: "drp uploads nothing in parts; " + notDone},
 	{name: "clock", claim: "the store's clock is ours to a minute", probe: clock,
 		without: "that the age of restic's locks is right", instead: "a lock counts for 30 minutes though restic renews it every 5; beyond 15 minutes S3 refuses all requests"},
 }

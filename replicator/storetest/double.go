@@ -23,7 +23,8 @@ import (
 )
 
 // Double is an S3 store with one bucket in this process. It checks no signatures. Each request can be answered with a
-// fault. It knows path-style GET, HEAD, PUT and DELETE of objects, and the second version of listings.
+// fault. It knows path-style GET, HEAD, PUT and DELETE of objects, the second version of
+// listings, and the beginning and the end of uploads in parts.
 type Double struct {
 	Endpoint string
 	Bucket   string
@@ -35,7 +36,7 @@ type Double struct {
 	Blind bool
 	// Clock is what answers and objects are dated with. Nil: answers by the machine's, objects all by one moment.
 	Clock func() time.Time
-	// Lock: the bucket has object lock. Of each object only the newest version is kept.
+	// Lock: the bucket has object lock, and so it keeps all versions.
 	Lock bool
 	// Fault is asked before each request is served, on many goroutines at once. Nil, or a nil answer: no fault.
 	Fault func(Call) *Fault
@@ -45,7 +46,9 @@ type Double struct {
 	calls   []Call
 	puts    []string
 	dated   map[string]time.Time // when objects were written
-	kept    map[string]retained
+	kept    map[string][]version // the newest last
+	uploads map[string]string    // the keys of unfinished ones in parts, by id
+	ids     int                  // given to versions and uploads
 }
 
 // Operation is what a request asks for.
@@ -105,7 +108,7 @@ type ListedObject struct {
 // NewDouble serves an empty store until the test ends.
 func NewDouble(tb testing.TB) *Double {
 	tb.Helper()
-	d := &Double{Bucket: "bucket", objects: make(map[string][]byte), dated: make(map[string]time.Time), kept: make(map[string]retained)}
+	d := &Double{Bucket: "bucket", objects: make(map[string][]byte), dated: make(map[string]time.Time), kept: make(map[string][]version), uploads: make(map[string]string)}
 	d.Endpoint = Serve(tb, d)
 	return d
 }
@@ -123,7 +126,11 @@ func Serve(tb testing.TB, store http.Handler) (endpoint string) {
 func (d *Double) Store(key string, content []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.set(key, slices.Clone(content))
+	content = slices.Clone(content)
+	d.set(key, content)
+	if v := d.version(key, ""); v != nil {
+		v.content = content
+	}
 }
 
 // Forget removes an object behind the client's back.
@@ -169,7 +176,7 @@ func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !d.Lock && key == "" && r.URL.Query().Has("object-lock"):
 		answerError(w, http.StatusNotFound, "ObjectLockConfigurationNotFoundError")
 		return
-	case d.Lock && d.serveLock(w, r, key):
+	case d.Lock && d.serveLock(w, r, key), d.serveUploads(w, r, key):
 		return
 	case !ok:
 		answerError(w, http.StatusNotImplemented, "NotImplemented")
@@ -314,8 +321,8 @@ func (d *Double) get(w http.ResponseWriter, r *http.Request, key string, fault F
 	d.mu.Lock()
 	content, ok := d.objects[key]
 	modified := d.modified(key)
-	if until := d.kept[key].until; !until.IsZero() {
-		w.Header().Set("X-Amz-Object-Lock-Retain-Until-Date", until.UTC().Format(time.RFC3339))
+	if v := d.version(key, r.URL.Query().Get("versionId")); v != nil && !v.until.IsZero() {
+		w.Header().Set("X-Amz-Object-Lock-Retain-Until-Date", v.until.UTC().Format(time.RFC3339))
 	}
 	d.mu.Unlock()
 	if !ok {
@@ -389,7 +396,8 @@ func (d *Double) put(w http.ResponseWriter, r *http.Request, key string, fault F
 	}
 	d.set(key, content)
 	if d.Lock {
-		d.retain(w, r, key)
+		until, _ := time.Parse(time.RFC3339, r.Header.Get("X-Amz-Object-Lock-Retain-Until-Date")) // none: the zero time
+		w.Header().Set("X-Amz-Version-Id", d.keep(key, content, until))
 	}
 	d.puts = append(d.puts, key)
 	d.mu.Unlock()
@@ -406,6 +414,9 @@ func (d *Double) copy(w http.ResponseWriter, from, to string, fault Fault) {
 	}
 	if ok {
 		d.set(to, content)
+		if d.Lock {
+			d.keep(to, content, time.Time{})
+		}
 		d.puts = append(d.puts, to)
 	}
 	modified := d.modified(to)

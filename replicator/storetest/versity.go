@@ -5,6 +5,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -121,16 +122,53 @@ func (s *Server) VersionedBucket(name string) {
 	}
 }
 
-func (s *Server) bucket(name string, locked bool) *minio.Client {
+// SuspendedBucket is a VersionedBucket that keeps what it has, and none of what comes.
+func (s *Server) SuspendedBucket(name string) {
 	s.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+	s.VersionedBucket(name)
+	if err := s.client().SuspendVersioning(context.Background(), name); err != nil {
+		s.tb.Fatalf("have bucket %s keep no more versions: %v", name, err)
+	}
+}
+
+// Allow lets Reader do everything in a bucket but some actions ("s3:DeleteObjectVersion").
+func (s *Server) Allow(name string, but ...string) {
+	s.tb.Helper()
+	statement := func(effect string, actions ...string) map[string]any {
+		return map[string]any{
+			"Effect": effect, "Principal": map[string]any{"AWS": []string{s.Reader.Access}}, "Action": actions,
+			"Resource": []string{"arn:aws:s3:::" + name, "arn:aws:s3:::" + name + "/*"},
+		}
+	}
+	statements := []any{statement("Allow", "s3:*")}
+	if len(but) > 0 {
+		statements = append(statements, statement("Deny", but...))
+	}
+	policy, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	if err := s.client().SetBucketPolicy(context.Background(), name, string(policy)); err != nil {
+		s.tb.Fatalf("set policy of bucket %s: %v", name, err)
+	}
+}
+
+func (s *Server) client() *minio.Client {
+	s.tb.Helper()
 	client, err := minio.New(s.address, &minio.Options{
 		Creds: credentials.NewStaticV4(s.Admin.Access, s.Admin.Secret, ""), Region: s.Region,
 	})
 	if err != nil {
 		s.tb.Fatal(err)
 	}
+	return client
+}
+
+func (s *Server) bucket(name string, locked bool) *minio.Client {
+	s.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client := s.client()
 	if err := client.MakeBucket(ctx, name, minio.MakeBucketOptions{Region: s.Region, ObjectLocking: locked}); err != nil {
 		s.tb.Fatalf("create bucket %s: %v", name, err)
 	}
