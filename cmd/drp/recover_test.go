@@ -225,6 +225,33 @@ func TestRecoverCluster_fromFile(t *testing.T) {
 	}
 }
 
+// An export holds orders to erase accounts: how many, and what becomes of them, is said before anybody begins from it.
+func TestRecoverCluster_erasures(t *testing.T) {
+	w := newWreck(t)
+	w.apply(state.ErasureOrder, state.ErasureOrderData{Account: "shop", Reason: "left", Wait: time.Hour})
+	w.export()
+	out, err := w.recover()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{
+		", 1 erasures\n",
+		"\n  - erasures: an account that was erased since is there again, and its passwords open nothing any more: order it again, after the resume.\n" +
+			"    An order that had not begun is taken back by the resume: order that again, too\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("got %q, want it to say %q", out, want)
+		}
+	}
+	v, _, err := raftstore.Survey(w.path("data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := v.Erasure("shop"); e == nil || !e.Begun.IsZero() {
+		t.Errorf("got %+v: an order is taken back by the resume, and not before", e)
+	}
+}
+
 // Who decides to begin from an export is told whose word it is.
 func TestPrintSigner(t *testing.T) {
 	w := newWreck(t)

@@ -336,6 +336,12 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 			b.Erased = []*orchestrator.ErasureStatus{{Erasure: &done, Stage: "done"},
 				{Erasure: &begun, Stage: "site par2: its grace is over at 2026-03-08T03:00:00Z"}, {Erasure: &waiting, Stage: "ordered; nothing changes before 2026-03-01T04:00:00Z"}}
 			b.Sign = signer(ts, "coordinator")
+		case "recovered": // [ACCOUNT…]: it waits for a person's word; these were to be erased
+			b.Recovering = &orchestrator.RecoveryReport{Incarnation: 2, Heard: []state.ServerName{"par1-s1"}, Cluster: &state.Cluster{UUID: "cluster-a",
+				Held: &state.Hold{Since: apitest.Start, How: state.RecoveredExport, Source: "export i000001-1"}}}
+			for _, account := range args[1:] {
+				b.Recovering.Erasures = append(b.Recovering.Erasures, state.AccountName(account))
+			}
 		case "breakglass": // keys are made, and were tried
 			old := state.BreakGlassTest{At: apitest.Start.Add(-48 * time.Hour), By: "operator/olga", Store: "s3", Count: 20}
 			last := old
