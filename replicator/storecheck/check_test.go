@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,10 +162,10 @@ func TestCheck_interrupted(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			d, c := honest(t)
 			ctx, cancel := context.WithCancel(t.Context())
-			inside := false
-			c.Progress = func(property string) { inside = property == at }
+			var inside atomic.Bool // requests of the property before may still be served
+			c.Progress = func(property string) { inside.Store(property == at) }
 			d.Fault = func(call storetest.Call) *storetest.Fault {
-				if inside && call.Operation == storetest.Put {
+				if inside.Load() && call.Operation == storetest.Put {
 					cancel()
 				}
 				return nil

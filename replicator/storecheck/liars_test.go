@@ -44,7 +44,7 @@ var liars = map[string]func(*storetest.Double) http.Handler{
 	"content-md5": func(d *storetest.Double) http.Handler {
 		return put(d, "/md5", func(r *http.Request, _ []byte) { r.Header.Del("Content-Md5") })
 	},
-	"truncated-put": func(d *storetest.Double) http.Handler { return put(d, "/truncated", sign) },
+	"truncated-put": func(d *storetest.Double) http.Handler { return readAfter(put(d, "/truncated", sign), "/truncated") },
 	"large-put": func(d *storetest.Double) http.Handler {
 		return answer(d, func(r *http.Request) bool {
 			return r.Method == http.MethodPut && r.ContentLength >= 1<<20 && strings.HasSuffix(r.URL.Path, "/large")
@@ -299,6 +299,24 @@ func put(d http.Handler, name string, change func(r *http.Request, body []byte))
 		body, _ := io.ReadAll(r.Body)
 		change(r, body)
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	})
+}
+
+// readAfter answers reads of a name when a write of it has been served: who broke off does not look before what was sent is kept.
+func readAfter(d http.Handler, name string) http.Handler {
+	written := make(chan struct{})
+	write := sync.OnceFunc(func() { close(written) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch here := strings.HasSuffix(r.URL.Path, name); {
+		case here && r.Method == http.MethodPut:
+			defer write()
+		case here && r.Method == http.MethodGet:
+			select {
+			case <-written:
+			case <-r.Context().Done():
+			}
+		}
+		d.ServeHTTP(w, r)
 	})
 }
 

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -53,6 +54,10 @@ func (s *site) told(from string) (n int) {
 	return n
 }
 
+func (s *site) toldOf(account string) bool {
+	return slices.ContainsFunc(s.leader.told(), func(p PassReport) bool { return p.Account == account })
+}
+
 // TestWorker_SlowSource: passes from a site that gives a kilobyte in a second hold all the room, and those from others go on.
 func TestWorker_SlowSource(t *testing.T) {
 	s := slowly()
@@ -87,6 +92,85 @@ func TestWorker_SlowSource(t *testing.T) {
 			t.Errorf("%d passes when nobody else wants room, want 4", got)
 		}
 	})
+}
+
+// TestWorker_SlowSources: passes from several sites that give next to nothing hold all the room together, whether one has the most of
+// it or each as much as the other. Whoever is fast goes on beside them, as far as there is room at all, and none of the slow ones is
+// left out for it.
+func TestWorker_SlowSources(t *testing.T) {
+	for name, c := range map[string]struct {
+		slow  map[string]int // passes that wait, by site
+		fast  []string
+		least int // room: passes at once
+	}{
+		"two alike":         {map[string]int{"par1": 4, "par2": 4}, []string{"par3"}, 4},
+		"one with the most": {map[string]int{"par1": 9, "par2": 1}, []string{"par3"}, 4},
+		"two fast ones":     {map[string]int{"par1": 4, "par2": 4}, []string{"par3", "par4"}, 4},
+		"three":             {map[string]int{"par1": 4, "par2": 4, "par5": 4}, []string{"par3", "par4"}, 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite()
+			s.worker.Concurrency = c.least
+			s.setPass(func(ctx context.Context, j CopyJob) (replicator.Report, error) {
+				if c.slow[j.From] > 0 {
+					<-ctx.Done()
+					return replicator.Report{}, fmt.Errorf("copy: %w", context.Cause(ctx))
+				}
+				return replicator.Report{Snapshots: j.Snapshots}, nil
+			})
+			s.run(t, func(t *testing.T) {
+				var slow []CopyJob
+				for _, site := range slices.Sorted(maps.Keys(c.slow)) {
+					slow = append(slow, jobsFrom(site, c.slow[site])...)
+				}
+				underWay := func() (n int) {
+					for site := range c.slow {
+						n += s.from(site)
+					}
+					return n
+				}
+				s.leader.want(Desired{Copy: slow})
+				synctest.Wait()
+				time.Sleep(time.Hour)
+				if got := underWay(); got != c.least {
+					t.Fatalf("%d passes from slow sites, want all the room", got)
+				}
+				// Each fast site is served at once when a pass from it comes, again and again.
+				for n := range 50 {
+					jobs := slices.Clone(slow)
+					for _, site := range c.fast {
+						jobs = append(jobs, job(fmt.Sprint(site, "-", n), site, "s1"))
+					}
+					s.leader.want(Desired{Copy: jobs})
+					time.Sleep(yieldAfter)
+					for _, site := range c.fast {
+						if account := fmt.Sprint(site, "-", n); !s.toldOf(account) {
+							t.Errorf("round %d: no pass of %s is told beside slow ones", n, account)
+						}
+					}
+					for site := range c.slow {
+						if s.from(site) == 0 {
+							t.Errorf("round %d: %s has no room any more", n, site)
+						}
+					}
+				}
+				// Together they keep all the room but what is kept free for those that are fast.
+				if got := underWay(); got < c.least-len(c.fast) {
+					t.Errorf("%d passes from slow sites are under way: more was taken from them than others need", got)
+				}
+				for site := range c.slow {
+					if s.told(site) != 0 {
+						t.Errorf("reports of passes from %s that only made room: %v", site, s.leader.outcomes())
+					}
+				}
+				s.leader.want(Desired{Copy: slow})
+				time.Sleep(2 * capFor)
+				if got := underWay(); got != c.least {
+					t.Errorf("%d passes when nobody else wants room, want %d", got, c.least)
+				}
+			})
+		})
+	}
 }
 
 // Passes that have just begun may end by themselves: they are let run for a while.
