@@ -16,7 +16,7 @@ import (
 
 // TestAccounts_Many: the trash of a site has millions of objects, and none of them is kept in memory to learn whose they are.
 func TestAccounts_Many(t *testing.T) {
-	const pages, accounts = 40, 4
+	const pages, accounts = 20, 4
 	var first, last uint64
 	heap := func() uint64 {
 		var m runtime.MemStats
@@ -55,7 +55,7 @@ func TestAccounts_Many(t *testing.T) {
 	if err != nil || !slices.Equal(found, []string{"shop0", "shop1", "shop2", "shop3"}) {
 		t.Errorf("got %v, %v", found, err)
 	}
-	if last > first+4<<20 {
+	if last > first+2<<20 {
 		t.Errorf("after %d objects %d KiB more are in use than after 2,000", pages*1000, (last-first)>>10)
 	}
 }
