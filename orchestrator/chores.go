@@ -173,23 +173,27 @@ func otherCopies(v *state.View, repo *state.Repository, but state.SiteName, know
 }
 
 // keepUp marks what is over and surveys what repositories need, until the leadership ends. It goes on beside the loop: a look
-// at every snapshot of the platform must not hold up a failover.
+// at every snapshot of the platform must not hold up a failover. What is marked as over stays so: nothing is, as long as nobody can
+// tell how late it is.
 func (t *term) keepUp(ctx context.Context, since time.Time) {
 	defer t.chores.reset()
 	defer t.missing.reset()
 	var surveyed time.Time
 	var forget []state.AccountName
+	var clock clockWatch
 	for {
-		n := t.now(since)
+		n := t.look(since, &clock)
 		if n.at.Sub(surveyed) >= surveyEvery(n) {
 			s := surveyOf(n)
 			t.chores.take(s)
 			surveyed, forget = n.at, s.forget
 			t.moveKeys(ctx, n, s.keys.moves)
 		}
-		count := min(len(forget), forgetAtOnce)
-		t.markOver(ctx, n, forget[:count])
-		forget = forget[count:]
+		if n.clocks == "" {
+			count := min(len(forget), forgetAtOnce)
+			t.markOver(ctx, n, forget[:count])
+			forget = forget[count:]
+		}
 		timer := time.NewTimer(upkeepLook)
 		select {
 		case <-ctx.Done():

@@ -166,9 +166,10 @@ func TestErasure_clockLeaps(t *testing.T) {
 	p := erasing(t)
 	p.apply(state.AssignmentFenced, state.AssignmentFencedData{Account: "a", Token: p.view().Assignment("a").Token, Method: state.ConfirmedDown, By: "x"})
 	leader := &term{Orchestrator: p.brain()}
+	var clock clockWatch
 	look := func(by time.Duration) []action {
 		p.at = p.at.Add(by)
-		return dueErasures(leader.look(p.since))
+		return dueErasures(leader.look(p.since, &clock))
 	}
 	look(0)
 	for range 60 { // it has led for a while
@@ -189,7 +190,7 @@ func TestErasure_clockLeaps(t *testing.T) {
 	if look(9 * time.Second); len(look(time.Second)) != 1 {
 		t.Error("nothing is wrong with its clock, and the erasure does not begin")
 	}
-	leader = &term{Orchestrator: leader.Orchestrator}
+	clock = clockWatch{}
 	if got := look(0); len(got) != 0 {
 		t.Errorf("by who has led for a moment: got %+v", got)
 	}

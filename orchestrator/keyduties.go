@@ -129,7 +129,8 @@ func (n now) notExported(repo *state.Repository, since time.Time) state.SiteName
 		return ""
 	}
 	for _, site := range n.view.Holders(repo) {
-		if s := n.view.Site(site); s != nil && s.Store != nil && len(s.Gateways) > 0 && !n.exported[site].After(since) {
+		s, at := n.view.Site(site), n.exported[site]
+		if s != nil && s.Store != nil && len(s.Gateways) > 0 && (!at.After(since) || at.After(n.at)) { // one of the future says nothing
 			return site
 		}
 	}

@@ -44,9 +44,10 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 	t.probing.Go(func() { t.keepTrail(ctx) })
 	t.probing.Go(func() { t.keepUp(ctx, since) })
 	told := time.Time{}
+	var clock clockWatch
 	for ctx.Err() == nil {
 		changed, reported := o.config.Store.Changed(), o.observed.next()
-		n := t.look(since)
+		n := t.look(since, &clock)
 		if n.at.Sub(told) >= tellEvery {
 			told = n.at
 			go o.config.Peers.TellContacts(ctx, wire.Contacts{Last: n.seen.contacts}, func(name string, said wire.Introduction) {
@@ -73,10 +74,10 @@ func (o *Orchestrator) now(since time.Time) now {
 	}
 }
 
-// look is what the loop decides by. Where the clock went another way than a clock does, nobody can tell yet how late it is.
-func (t *term) look(since time.Time) now {
+// look is what a loop decides by. Where its clock went another way than a clock does, nobody can tell yet how late it is.
+func (t *term) look(since time.Time, clock *clockWatch) now {
 	n := t.now(since)
-	if set := t.clock.look(n.at); n.clocks == "" && set {
+	if set := clock.look(n.at); n.clocks == "" && set {
 		n.clocks = "the clock of this coordinator was set, or it has begun to lead, a moment ago"
 	}
 	return n
@@ -96,7 +97,6 @@ func (o *Orchestrator) initialise(ctx context.Context) error {
 type term struct {
 	*Orchestrator
 	refusals refusals
-	clock    clockWatch
 	probing  sync.WaitGroup
 	probes   chan struct{} // slots
 }

@@ -39,7 +39,7 @@ func (p *pass) bring(ctx context.Context, c class, i *item, key string) error {
 		return nil
 	case errors.Is(err, errDear):
 		p.Logger.Error("a key file that would cost whoever tries it too much is not copied", "store", p.src, "object", key)
-		p.broken(key, true) // the repository opens by its others
+		p.dear(key)
 		return nil
 	}
 	return err
@@ -207,6 +207,15 @@ func (p *pass) missing(key string) {
 	defer p.mu.Unlock()
 	p.report.Missing = append(p.report.Missing, key)
 	p.absent[key] = true
+}
+
+// dear notes a key file that is not copied. The repository opens by its others, if it has any.
+func (p *pass) dear(key string) {
+	p.mu.Lock()
+	p.dearFiles++
+	none := p.dearFiles == p.keyFiles
+	p.mu.Unlock()
+	p.broken(key, !none)
 }
 
 // broken notes an object that is broken at the source.

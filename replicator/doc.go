@@ -17,7 +17,8 @@
 //	missing index: no snapshot; begin again                TestPass_Gone, TestFolder_Meanwhile
 //	a listing in pages is no picture of one moment         TestPass_IndexReplacedBetweenPages, TestPass_PruneBetweenPages
 //	a listing ends cleanly, or it is an error              TestPass_Listing
-//	config is compared byte for byte; another is an alarm  TestPass_OtherConfig, TestPass_WrongServer
+//	config is compared byte for byte; another is an alarm,
+//	and never overwritten, whenever it came               TestPass_OtherConfig, TestPass_WrongServer, TestFolder_ConfigMeanwhile
 //	what answers is no store, or another                   TestPass_WrongServer
 //	locks are neither copied nor touched                   TestPass_Locks
 //	"missing at the source" is no reason to delete         TestPass_DeletesNothing, TestPass

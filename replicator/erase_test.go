@@ -49,6 +49,13 @@ func answering(t *testing.T, answer http.HandlerFunc) *replicator.Store {
 	return s
 }
 
+// noListings are answers that say nothing of what a store has. minio-go takes each for a listing with nothing in it.
+var noListings = map[string]string{
+	"an error that says 200": "<Error><Code>InternalError</Code><Message>we are busy</Message></Error>",
+	"a page for people":      "<html><body>back soon</body></html>",
+	"another listing":        "<ListBucketResult></ListBucketResult>",
+}
+
 // TestStore_Versions: a listing of versions is all of them, or an error.
 func TestStore_Versions(t *testing.T) {
 	version := func(key, id string) string {
@@ -94,6 +101,14 @@ func TestStore_Versions(t *testing.T) {
 			}
 		})
 	}
+	for name, answer := range noListings {
+		t.Run(name, func(t *testing.T) {
+			s := answering(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) })
+			if list, err := s.Versions(t.Context(), "shop/", true); err == nil {
+				t.Errorf("got %v: nothing is there, it seems", list)
+			}
+		})
+	}
 	t.Run("ended", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // minio-go's listing ends without a word then
@@ -131,6 +146,14 @@ func TestStore_Unfinished(t *testing.T) {
 			list, err := s.Unfinished(t.Context(), "shop/")
 			if got := fmt.Sprint(len(list)); err == nil && got != c.want || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %s, %v, want %s", got, err, c.want)
+			}
+		})
+	}
+	for name, answer := range noListings {
+		t.Run(name, func(t *testing.T) {
+			s := answering(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) })
+			if list, err := s.Unfinished(t.Context(), "shop/"); err == nil {
+				t.Errorf("got %v: nothing is there, it seems", list)
 			}
 		})
 	}

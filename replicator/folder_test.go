@@ -106,6 +106,35 @@ func TestFolder(t *testing.T) {
 	})
 }
 
+// TestFolder_ConfigMeanwhile: between the look at both sides and the pass of one repository lie hours, where there are many. A repository
+// that was made there meanwhile keeps its config: without that nobody opens it any more.
+func TestFolder_ConfigMeanwhile(t *testing.T) {
+	for name, there := range map[string]string{"another": "tcfgno", "a longer one": "another config", "the same": "config"} {
+		t.Run(name, func(t *testing.T) {
+			s := newShelf(t, 3)
+			s.source.Fault = func(c storetest.Call) *storetest.Fault {
+				if s.listsAgain(c) || c.Operation == storetest.Get && c.Key == "shop/config" {
+					s.target.Store("shop/config", []byte(there))
+				}
+				return nil
+			}
+			outcomes, _, err := s.folder(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := outcomes["shop/"].Err; errors.Is(got, replicator.ErrConfigDiffers) != (name != "the same") || name == "the same" && got != nil {
+				t.Errorf("got %v", got)
+			}
+			if got := string(s.target.Objects()["shop/config"]); got != there {
+				t.Errorf("the config there is %q, and was %q", got, there)
+			}
+			if puts := s.target.Puts(); name != "the same" && len(puts) > 0 {
+				t.Errorf("%v was written", puts)
+			}
+		})
+	}
+}
+
 // TestFolder_Under: what lies below one folder comes to lie below another, also a repository that is the folder itself.
 func TestFolder_Under(t *testing.T) {
 	s := newShelf(t, 3)

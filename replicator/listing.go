@@ -147,11 +147,37 @@ func (p *pass) config(ctx context.Context) ([]byte, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(got, want) {
-		return nil, fmt.Errorf("compare %s at %s and %s: %w: two repositories, or one was altered; nothing was copied",
-			key, p.src, p.dst, ErrConfigDiffers)
+	return nil, p.sameRepository(key, got, want)
+}
+
+func (p *pass) sameRepository(key string, got, want []byte) error {
+	if bytes.Equal(got, want) {
+		return nil
 	}
-	return nil, nil
+	return fmt.Errorf("compare %s at %s and %s: %w: two repositories, or one was altered; nothing was copied", key, p.src, p.dst, ErrConfigDiffers)
+}
+
+// stillFree looks, by another question than a listing, whether the destination has no config yet that one is about to be written
+// to. No other object is lost by being written a second time; and a walk through many repositories comes hours after its look. It
+// returns nil when the same config is there by now.
+func (p *pass) stillFree(ctx context.Context, config []byte) ([]byte, error) {
+	if config == nil {
+		return nil, nil
+	}
+	key := p.prefix + configName
+	there, err := p.dst.Stat(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return config, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var got []byte
+	if there.Size == int64(len(config)) {
+		if got, err = p.dst.Get(ctx, key, there.Size); err != nil {
+			return nil, err
+		}
+	}
+	return nil, p.sameRepository(key, got, config)
 }
 
 // sameConfig reports whether two listings say for sure that the configs are the same.

@@ -111,6 +111,8 @@ type pass struct {
 	report   Report
 	unhealed []string // broken, and no good one at the destination
 	absent   map[string]bool
+
+	keyFiles, dearFiles int // at the source, and of them what is not copied
 }
 
 // glimpse is what both sides were seen to hold just before the pass began.
@@ -143,6 +145,10 @@ func (p *pass) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if config, err = p.stillFree(ctx, config); err != nil {
+		return err
+	}
+	p.keyFiles = len(l.keys)
 	for _, c := range order {
 		// An index promises packs, a snapshot promises all of it. Each is written only above what is whole.
 		if len(p.absent) > 0 && (c == index || c == snapshots) {

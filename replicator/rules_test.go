@@ -316,6 +316,22 @@ func TestPass_DearKey(t *testing.T) {
 	}
 }
 
+// TestPass_DearKeyAlone: what no key would open at the destination is no copy.
+func TestPass_DearKeyAlone(t *testing.T) {
+	s := newShelf(t, 3)
+	s.source.Forget(nameOf("keys", "key"))
+	dear := s.add("keys", `{"kdf":"scrypt","N":1048576,"r":8,"p":1,"salt":"","data":""}`)
+	r, err := s.pass(t)
+	if !errors.Is(err, replicator.ErrBroken) || len(r.Snapshots) > 0 || !cmp.Equal(r.Broken, []string{dear}) {
+		t.Errorf("got %+v and %v, want nothing copied for %s", r, err, dear)
+	}
+	for _, key := range s.target.Puts() {
+		if strings.HasPrefix(key, "shop/index/") || strings.HasPrefix(key, "shop/snapshots/") {
+			t.Errorf("%s was promoted", key)
+		}
+	}
+}
+
 // TestPass_LargeObjects: the hashing of large objects is left to a store that was seen to refuse a wrong hash, and to no
 // other. A broken one arrives at neither.
 func TestPass_LargeObjects(t *testing.T) {

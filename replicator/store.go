@@ -151,6 +151,12 @@ func (s *Store) List(ctx context.Context, prefix string) ([]Object, error) {
 	return list, nil
 }
 
+// Walk is List for what may be too much to be held in memory: one object after the other. The last may be an error; then they
+// were not all.
+func (s *Store) Walk(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return s.objects(ctx, prefix, "")
+}
+
 // Used is how many bytes all objects have together. It lists them.
 func (s *Store) Used(ctx context.Context) (bytes int64, err error) {
 	for o, err := range s.objects(ctx, "", "") {

@@ -45,17 +45,32 @@ func (w *watch) RoundTrip(r *http.Request) (*http.Response, error) {
 		moved: func() { timer.Reset(w.idle) },
 		done:  func() { timer.Stop(); cancel(nil) },
 	}
-	if r.Method == http.MethodGet && response.StatusCode == http.StatusOK && r.URL.Query().Get("list-type") == "2" {
-		if err := wantListing(response); err != nil {
+	if root := listingOf(r); root != "" && response.StatusCode == http.StatusOK {
+		if err := wantListing(response, root); err != nil {
 			return nil, err
 		}
 	}
 	return response, nil
 }
 
+// listingOf is the document that answers a request for a listing; empty: it is for something else.
+func listingOf(r *http.Request) string {
+	switch query := r.URL.Query(); {
+	case r.Method != http.MethodGet:
+		return ""
+	case query.Get("list-type") == "2":
+		return "ListBucketResult"
+	case query.Has("versions"):
+		return "ListVersionsResult"
+	case query.Has("uploads"):
+		return "ListMultipartUploadsResult"
+	}
+	return ""
+}
+
 // wantListing reads the answer to a listing and refuses what is none. The decoder of minio-go takes any document, an
 // <Error> too, for a listing without objects.
-func wantListing(response *http.Response) error {
+func wantListing(response *http.Response, want string) error {
 	defer response.Body.Close()
 	page, err := io.ReadAll(response.Body)
 	if err != nil {
@@ -68,7 +83,7 @@ func wantListing(response *http.Response) error {
 			return fmt.Errorf("read listing: %w", err)
 		}
 		if root, ok := token.(xml.StartElement); ok {
-			if root.Name.Local != "ListBucketResult" {
+			if root.Name.Local != want {
 				return fmt.Errorf("read listing: the store answered with <%s>", root.Name.Local)
 			}
 			break

@@ -203,6 +203,10 @@ func (k *Keeper) TakeBack(ctx context.Context, wanted func(account string) bool)
 
 func (k *Keeper) takeBack(ctx context.Context, account string) error {
 	m, err := k.erasing(ctx, account)
+	if errors.Is(err, errNoMark) { // or no erasure at all would begin here as long as it lies there
+		k.log(account).Error("the erasure of an account was taken back, whose mark says nothing", "error", err)
+		return k.Store.Discard(ctx, erasingKey(account))
+	}
 	if err != nil || m.Since.IsZero() {
 		return err
 	}

@@ -43,6 +43,9 @@ func accountOfMark(key string) (string, bool) {
 	return account, ok && accountName.MatchString(account)
 }
 
+// errNoMark: what lies in the place of a mark.
+var errNoMark = errors.New("no mark")
+
 // erasing reads an account's mark; one that was never asked for is zero but for its name.
 func (k *Keeper) erasing(ctx context.Context, account string) (*erasing, error) {
 	m := &erasing{Account: account}
@@ -61,7 +64,7 @@ func (k *Keeper) erasing(ctx context.Context, account string) (*erasing, error) 
 		}
 		*m = erasing{marked: o.Modified}
 		if err := json.Unmarshal(content, m); err != nil || m.Account != account {
-			return nil, fmt.Errorf("read %s/%s: it is no mark of account %s: remove it by hand, and the wait begins anew", k.Store, key, account)
+			return nil, fmt.Errorf("read %s/%s: it is %w of account %s: remove it by hand, and the wait begins anew", k.Store, key, errNoMark, account)
 		}
 	}
 	return m, nil

@@ -73,6 +73,16 @@ func TestTakeBack(t *testing.T) {
 		}
 		s.same(t, others)
 	})
+	t.Run("broken mark", func(t *testing.T) {
+		for _, mark := range []string{"", "{", `{"account":"shop2","since":"2020-01-01T00:00:00Z"}`} {
+			w, s, _, _ := leaving(t)
+			s.double.Store(".erasing/shop.json", []byte(mark))
+			takeBack(s, "blog")
+			if e := s.erase(t); !e.Until.Equal(w.now().Add(worldGrace)) {
+				t.Errorf("%q, ordered again: %+v", mark, e)
+			}
+		}
+	})
 	t.Run("when it is done", func(t *testing.T) {
 		w, s, own, _ := leaving(t)
 		s.erase(t)

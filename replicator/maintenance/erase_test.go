@@ -287,7 +287,7 @@ func ownKey(p replicator.Place, key, account string) bool {
 	if rest == account {
 		return true
 	}
-	for n := 2; n <= 120; n++ {
+	for n := 2; n <= 999; n++ { // a mark and three digits are the longest end that is drawn
 		if rest == fmt.Sprintf("%s~%d", account, n) {
 			return true
 		}

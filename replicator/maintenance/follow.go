@@ -95,7 +95,7 @@ func (k *Keeper) Follow(ctx context.Context, home *replicator.Store, account str
 	}
 	why := alone(here, there, over)
 	if strange := indexesOnly(here, there, over); why == "" && len(strange) > 0 {
-		if why, err = k.unsettled(ctx, home, account, runs, here, there); err != nil {
+		if why, err = k.unsettled(ctx, home, account, runs, here, there, strange); err != nil {
 			return result, err
 		}
 		for _, name := range strange {
@@ -158,19 +158,28 @@ func indexesOnly(here, there *holding, over map[string]bool) (names []string) {
 	return names
 }
 
-// unsettled says why it cannot be told which index files the home has: it may be pruned right now, or was since the pass; empty:
-// it can.
-func (k *Keeper) unsettled(ctx context.Context, home *replicator.Store, account string, before []*run, here, there *holding) (string, error) {
-	again, err := hold(ctx, home, account)
-	if err != nil {
-		return "", err
-	}
+// unsettled says why it cannot be told which index files the home has: it may be pruned right now, or was since the pass, or its
+// listing has left something out; empty: it can, and the strange ones are not there. A run that has failed since the first listing
+// has put its index back, and nothing else tells of it: so whether one goes on is asked before what is there.
+func (k *Keeper) unsettled(ctx context.Context, home *replicator.Store, account string, before []*run, here, there *holding, strange []string) (string, error) {
 	runs, err := runsAt(ctx, home, account)
 	if err != nil {
 		return "", err
 	}
 	if !slices.EqualFunc(before, runs, func(a, b *run) bool { return a.name == b.name && b.complete }) {
 		return "the home's repository is under maintenance", nil
+	}
+	again, err := hold(ctx, home, account)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range strange {
+		switch _, err := home.Stat(ctx, account+"/"+name); {
+		case err == nil:
+			return "the home has an index file that it did not list", nil
+		case !errors.Is(err, replicator.ErrNotFound):
+			return "", err
+		}
 	}
 	for _, h := range []*holding{there, again} {
 		for name := range h.objects {

@@ -2,8 +2,6 @@ package maintenance
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,17 +16,7 @@ type goingMark struct {
 
 // GoingKeys names the repositories of whose keys something is on its way out.
 func (k *Keeper) GoingKeys(ctx context.Context) ([]string, error) {
-	list, err := k.Store.List(ctx, replicator.GoingKeysRoot)
-	if err != nil {
-		return nil, err
-	}
-	found := make(map[string]bool)
-	for _, o := range list {
-		if name, _, ok := strings.Cut(strings.TrimPrefix(o.Key, replicator.GoingKeysRoot), "/"); ok && accountForm.MatchString(name) {
-			found[name] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(found)), nil
+	return k.namesBelow(ctx, replicator.GoingKeysRoot)
 }
 
 // TendKeys deletes for good what of a repository's keys has been on its way out for the grace. What it sees for the first time

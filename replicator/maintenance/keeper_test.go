@@ -66,6 +66,10 @@ func TestRun_Refuses(t *testing.T) {
 		"one that stays is not there": {func(_ *world, _ *worldSite, j *maintenance.Job) {
 			j.Known = append(slices.Clone(j.Known), strings.Repeat("e", 64))
 		}, "is to stay and is not there"},
+		"one that stays is not there, and none is over": {func(w *world, s *worldSite, j *maintenance.Job) {
+			s.double.Forget("shop/snapshots/" + w.order[0])
+			j.Forget = nil
+		}, "is to stay and is not there"},
 		"one that is not known":       {func(_ *world, _ *worldSite, j *maintenance.Job) { j.Known = j.Known[1:] }, "not among those known"},
 		"a name that leads elsewhere": {func(_ *world, _ *worldSite, j *maintenance.Job) { j.Account = "../shop" }, "no name of an account"},
 	} {

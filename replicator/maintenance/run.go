@@ -117,14 +117,15 @@ func (k *Keeper) choose(ctx context.Context, j Job, before *holding, result *Res
 			result.Forgotten = append(result.Forgotten, id)
 		}
 	}
-	if len(wanted) == 0 {
-		return nil, nil, nil
-	}
-	// What is over was chosen by what the catalogue believes to remain.
+	// What is over was chosen by what the catalogue believes to remain; and a prune would take the packs of what only its listing, or
+	// one file, lacks.
 	for _, id := range j.Known {
 		if !here[id] && !slices.Contains(j.Forget, id) {
 			return nil, nil, fmt.Errorf("snapshot %.8s of %s is to stay and is not there: nothing is deleted", id, j.Account)
 		}
+	}
+	if len(wanted) == 0 {
+		return nil, nil, nil
 	}
 	if len(wanted) >= held {
 		return nil, nil, fmt.Errorf("all %d known snapshots of %s are to be forgotten: nothing is deleted", held, j.Account)

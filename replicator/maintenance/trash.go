@@ -301,14 +301,18 @@ func (k *Keeper) release(ctx context.Context, r *run) error {
 
 // Accounts are those with something in the trash.
 func (k *Keeper) Accounts(ctx context.Context) ([]string, error) {
-	list, err := k.Store.List(ctx, replicator.TrashRoot)
-	if err != nil {
-		return nil, err
-	}
+	return k.namesBelow(ctx, replicator.TrashRoot)
+}
+
+// namesBelow are the repositories with something below a root. There may be millions of objects, of a few names each.
+func (k *Keeper) namesBelow(ctx context.Context, root string) ([]string, error) {
 	found := make(map[string]bool)
-	for _, o := range list {
-		if account, _, ok := strings.Cut(strings.TrimPrefix(o.Key, replicator.TrashRoot), "/"); ok && accountForm.MatchString(account) {
-			found[account] = true
+	for o, err := range k.Store.Walk(ctx, root) {
+		if err != nil {
+			return nil, err
+		}
+		if name, _, ok := strings.Cut(strings.TrimPrefix(o.Key, root), "/"); ok && !found[name] && accountForm.MatchString(name) {
+			found[strings.Clone(name)] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(found)), nil
