@@ -495,6 +495,12 @@ func TestErase(t *testing.T) {
 		sync()
 		p.pass(time.Minute, everybody...)
 	}
+	looks := request
+	looks.DryRun = true
+	if report, err = o.Erase(t.Context(), "operator/olga", looks); err != nil || !report.NotBefore.Equal(want.NotBefore) {
+		t.Errorf("dry run of what is ordered: got %+v, %v; want the time of the order", report, err)
+	}
+	sync()
 	if e := p.view().Erasure("a"); e.By != "operator/olga" || e.Reason != "left" {
 		t.Errorf("got %+v", e)
 	}
@@ -520,7 +526,7 @@ func TestErase(t *testing.T) {
 	}
 	p.at = time.Now().UTC().Add(time.Hour) // its certificate is as good as new
 	p.hear(everybody...)
-	refused("has not begun")
+	refused("has not begun: server par1-s1 has not stopped it yet")
 	p.settle()
 	p.say("a", wire.Stopped)
 	p.settle()
