@@ -78,6 +78,9 @@ func (o *Orchestrator) Erase(ctx context.Context, by string, r ErasureRequest) (
 
 func erasureReport(n now, r ErasureRequest) *ErasureReport {
 	report := &ErasureReport{Account: r.Account, NotBefore: n.at.Add(r.After), Repositories: []string{}, Sites: []state.SiteName{}}
+	if e := n.view.Erasure(r.Account); e != nil {
+		report.NotBefore = e.NotBefore // asked twice, it is the first one that counts
+	}
 	if a := n.view.Assignment(r.Account); a != nil {
 		report.Server = a.Server
 	}
@@ -151,6 +154,9 @@ func (o *Orchestrator) ErasureCertificate(ctx context.Context, account state.Acc
 	}
 	if o.config.Trail.Sign == nil {
 		return nil, errors.New("this coordinator has no certificate to sign with")
+	}
+	if n.toBeErased(account) {
+		return nil, fmt.Errorf("the erasure of account %s has not begun: %s: %w", account, n.stage(e), ErrRefused)
 	}
 	c, err := erasure.Of(n.view.Cluster().UUID, e, n.at)
 	if err != nil {

@@ -286,6 +286,61 @@ func TestErasure_deadServer(t *testing.T) {
 	}
 }
 
+// Its server is dead, and there is nothing that it could be brought back from, or no room for it. A failover fences it all the same: an
+// erasure that waits for somebody's word would never begin. What does come back has all the room that there is.
+func TestErasure_deadServerAndNothingToBringBack(t *testing.T) {
+	dead := func(t *testing.T) *platform {
+		p := newPlatform(t)
+		p.account("a", state.Gold, gib*3/4)
+		p.account("b", state.Silver, gib*3/4)
+		p.start("a", "b")
+		p.backup("b", "par2")
+		p.apply(state.InventoryApply, state.InventoryData{Servers: []state.Server{
+			{Name: "par2-s2", Site: "par2", Capacity: state.Resources{Memory: gib / 8, Processes: 10, CPU: 1, Disk: gib}}}})
+		p.apply(state.ErasureOrder, state.ErasureOrderData{Account: "a", Wait: 40 * time.Second})
+		for range 4 {
+			p.pass(10*time.Second, "par2-s1", "par2-s2")
+		}
+		return p
+	}
+	t.Run("it has no snapshot", func(t *testing.T) {
+		p := dead(t)
+		plan, err := planFailover(p.now(), Scope{Site: "par1"}, "")
+		if err != nil || len(plan.Accounts) != 2 || len(plan.NotFit) > 0 || !plan.Accounts[0].Erased || plan.Accounts[1].Erased {
+			t.Fatalf("got %+v, %v; want both, and of a that it comes back nowhere", plan, err)
+		}
+		id := p.failover(withTimeouts, Scope{Site: "par1"})
+		p.let(30*time.Second, "par2-s1", "par2-s2")
+		if !p.erased("a") {
+			t.Errorf("it is not: %s", p.now().stage(p.view().Erasure("a")))
+		}
+		if b := p.view().Assignment("b"); b.Run != id {
+			t.Errorf("the other account: got %+v", b)
+		}
+	})
+	t.Run("it has one, which takes nobody's place", func(t *testing.T) {
+		p := dead(t)
+		p.backup("a", "par2")
+		if plan, err := planFailover(p.now(), Scope{Site: "par1"}, ""); err != nil || len(plan.Accounts) != 2 || plan.Accounts[1].To != "par2-s1" {
+			t.Errorf("got %+v, %v; want b to have the room", plan, err)
+		}
+	})
+	t.Run("it is taken back after the plan", func(t *testing.T) {
+		p := dead(t)
+		p.backup("a", "par2")
+		id := p.failover(withTimeouts, Scope{Site: "par1"})
+		p.apply(state.AssignmentFenced, state.AssignmentFencedData{Account: "a", Token: p.view().Assignment("a").Token, Method: state.ConfirmedDown, By: "olga"})
+		p.apply(state.ErasureCancel, state.ErasureCancelData{Account: "a"})
+		p.let(30*time.Second, "par2-s1", "par2-s2")
+		if ra := p.item(id, "a"); ra.Status != state.StepFailed || !strings.Contains(ra.Message, "fail over once more") {
+			t.Errorf("its part of the run: got %s %q", ra.Status, ra.Message)
+		}
+		if a := p.view().Assignment("a"); a.Run != "" {
+			t.Errorf("it is assigned without a snapshot: %+v", a)
+		}
+	})
+}
+
 // What was stopped to be erased is nothing that a failover left behind.
 func TestErasure_isNotFailedOver(t *testing.T) {
 	p := erasing(t)
@@ -441,6 +496,12 @@ func TestErase(t *testing.T) {
 		sync()
 		p.pass(time.Minute, everybody...)
 	}
+	looks := request
+	looks.DryRun = true
+	if report, err = o.Erase(t.Context(), "operator/olga", looks); err != nil || !report.NotBefore.Equal(want.NotBefore) {
+		t.Errorf("dry run of what is ordered: got %+v, %v; want the time of the order", report, err)
+	}
+	sync()
 	if e := p.view().Erasure("a"); e.By != "operator/olga" || e.Reason != "left" {
 		t.Errorf("got %+v", e)
 	}
@@ -466,7 +527,7 @@ func TestErase(t *testing.T) {
 	}
 	p.at = time.Now().UTC().Add(time.Hour) // its certificate is as good as new
 	p.hear(everybody...)
-	refused("has not begun")
+	refused("has not begun: server par1-s1 has not stopped it yet")
 	p.settle()
 	p.say("a", wire.Stopped)
 	p.settle()

@@ -156,6 +156,12 @@ func planAccounts(n now, plan *Plan, inScope map[state.ServerName]bool, accounts
 			refuse(fmt.Sprintf("run %s already recovers it: drp run watch %s, or drp run cancel %s when nobody has confirmed it", run, run, run))
 			continue
 		}
+		if n.toBeErased(account.Name) { // needs no room and no snapshot, but somebody's word that it runs nowhere
+			plan.Accounts = append(plan.Accounts, PlanAccount{
+				Account: account.Name, Tier: account.Tier, From: as.Server, Token: as.Token, To: as.Server, Addresses: account.Addresses, Erased: true,
+			})
+			continue
+		}
 		snapshot, site, server, reason := findRecovery(n, free, account, func(site state.SiteName) bool {
 			return len(plan.Silent) > 0 && site == plan.Scope.Site
 		})

@@ -47,6 +47,8 @@ type PlanAccount struct {
 	Loss      time.Duration     `json:"loss"`    // last contact with From − Start: the data that will be lost
 	Addresses []netip.Addr      `json:"addresses"`
 	Older     []PlanPart        `json:"older,omitempty"` // databases and mailboxes that the snapshot lacks
+	// Erased: it is only fenced, and comes back nowhere. To is From then, and there is no snapshot.
+	Erased bool `json:"erased,omitempty"`
 }
 
 // PlanPart is a part of an account that comes from an older snapshot than its files.

@@ -104,6 +104,10 @@ func assignStep(n now, r *state.Run, s bound) outcome {
 		if a.Fenced == nil {
 			continue // its turn has not come
 		}
+		if ra.Restore.Snapshot == "" && !n.toBeErased(ra.Account) {
+			out.actions = append(out.actions, endAccount(n, r, ra, state.StepFailed, "it was to be erased, and is not any more: fail over once more"))
+			continue
+		}
 		to, reason := n.target(ra)
 		if reason != "" {
 			message = fmt.Sprintf("account %s: %s", ra.Account, reason)

@@ -41,7 +41,7 @@ func newEraseCommand(c *connection) *cobra.Command {
 		RunE: c.run(func(cmd *cobra.Command, client *api.Client, args []string) error {
 			r.Account, r.DryRun = state.AccountName(args[0]), !yes
 			if cancel {
-				return cancelErasure(cmd, client, r.Account)
+				return cancelErasure(cmd, client, r.Account, c.json)
 			}
 			wait, err := strictyaml.ParseDuration(after)
 			if err != nil {
@@ -69,12 +69,16 @@ func newEraseCommand(c *connection) *cobra.Command {
 	cmd.Flags().BoolVar(&cancel, "cancel", false, "take an order back that has not begun")
 	cmd.MarkFlagsMutuallyExclusive("cancel", "yes")
 	cmd.MarkFlagsMutuallyExclusive("cancel", "after")
+	cmd.MarkFlagsMutuallyExclusive("cancel", "reason") // which nobody would record
 	return cmd
 }
 
-func cancelErasure(cmd *cobra.Command, client *api.Client, account state.AccountName) error {
+func cancelErasure(cmd *cobra.Command, client *api.Client, account state.AccountName, asJSON bool) error {
 	if err := client.CancelErasure(cmd.Context(), account); err != nil {
 		return err
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), map[string]state.AccountName{"cancelled": account})
 	}
 	fmt.Fprintln(cmd.OutOrStdout(), clean(fmt.Sprintf("account %s is not to be erased any more", account)))
 	return nil

@@ -271,6 +271,10 @@ func printPlan(w io.Writer, p *orchestrator.Plan, kind, name string) {
 	if len(p.Accounts) > 0 {
 		t := newTable("ACCOUNT", "TIER", "FROM", "TO", "DATA LOST", "SNAPSHOT", "ADDRESSES")
 		for _, a := range p.Accounts {
+			if a.Erased {
+				t.add(string(a.Account), string(a.Tier), string(a.From), "to be erased", "-", "-", or(addresses(a.Addresses)))
+				continue
+			}
 			t.add(string(a.Account), string(a.Tier), string(a.From), string(a.To), "last "+short(a.Loss.Round(time.Second)),
 				a.Snapshot.Short()+" at "+string(a.ReadAt), or(addresses(a.Addresses)))
 		}

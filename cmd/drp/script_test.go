@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -264,6 +265,12 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 					Reason: "run site-loss-1 already recovers it: drp run watch site-loss-1"})
 			}
 			next.Accounts = nil
+			b.Plan = &next
+		case "one-erased": // an account of the plan is only fenced
+			next := *b.Plan
+			next.Accounts = slices.Clone(next.Accounts)
+			a := next.Accounts[0]
+			next.Accounts[0] = orchestrator.PlanAccount{Account: a.Account, Tier: a.Tier, From: a.From, To: a.From, Addresses: a.Addresses, Erased: true}
 			b.Plan = &next
 		case "crash-during-run": // the first coordinator dies while the run is followed
 			b.Hook = func(b *apitest.Brain, method string) {

@@ -5,6 +5,7 @@ package accountinit
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -217,7 +218,9 @@ func spawn(one state.Program, log *ring) (pid int, err error) {
 	if len(one.Command) == 0 {
 		return 0, fmt.Errorf("no command")
 	}
-	path, err := look(one.Command[0])
+	dir := "/home/" + hostname()
+	env := environment(one, dir)
+	path, err := look(one.Command[0], dir)
 	if err != nil {
 		return 0, err
 	}
@@ -234,12 +237,6 @@ func spawn(one state.Program, log *ring) (pid int, err error) {
 
 	// The group of the home for everybody, so that each user of the account can work in it.
 	credential := &syscall.Credential{Uid: one.User, Gid: home.User, Groups: []uint32{home.User}}
-	dir := "/home/" + hostname()
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8"}
-	for k, v := range one.Environment {
-		env = append(env, k+"="+v)
-	}
-	slices.Sort(env[3:])
 	pid, err = syscall.ForkExec(path, one.Command, &syscall.ProcAttr{
 		Dir: dir, Env: env, Files: []uintptr{null.Fd(), w.Fd(), w.Fd()},
 		Sys: &syscall.SysProcAttr{Setsid: true, Credential: credential, AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE}},
@@ -250,6 +247,19 @@ func spawn(one state.Program, log *ring) (pid int, err error) {
 	}
 	go log.readFrom(r)
 	return pid, nil
+}
+
+// environment is what a program starts with. What the account gives takes the place of what there is without it: of a variable that is
+// there twice most programs take the first, and some the last.
+func environment(one state.Program, home string) []string {
+	all := map[string]string{"PATH": os.Getenv("PATH"), "HOME": home, "LANG": "C.UTF-8"}
+	maps.Copy(all, one.Environment)
+	var env []string
+	for k, v := range all {
+		env = append(env, k+"="+v)
+	}
+	slices.Sort(env)
+	return env
 }
 
 func hostname() string {

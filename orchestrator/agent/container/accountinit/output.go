@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -58,7 +60,11 @@ func (r *ring) readFrom(pipe *os.File) {
 	}
 }
 
-func look(command string) (string, error) {
+// look finds a program. One with a slash in its name is meant from where it will start.
+func look(command, dir string) (string, error) {
+	if strings.Contains(command, "/") && !filepath.IsAbs(command) {
+		command = filepath.Join(dir, command)
+	}
 	path, err := exec.LookPath(command)
 	if err != nil {
 		return "", fmt.Errorf("find %q: %w", command, err)
