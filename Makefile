@@ -86,5 +86,11 @@ bench-backup: bin/drp bin/restic bin/versitygw
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/benchbackup ./e2e/benchbackup
 	bin/benchbackup -pairs $(PAIRS)
 
+# Views by snapshots of LVM volumes, in a virtual machine: many kernels that tests run on have no device-mapper.
+.PHONY: vm-lvm
+vm-lvm:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/vmlvm ./e2e/vmlvm
+	e2e/vmlvm/run
+
 clean:
 	rm -rf bin

@@ -22,7 +22,7 @@ type Config struct {
 	Trust *identity.Credentials `yaml:"-"`
 
 	Data  string `yaml:"data"`  // the journal
-	Homes string `yaml:"homes"` // on btrfs where a backup shall see one moment
+	Homes string `yaml:"homes"` // on btrfs or an LVM volume where a backup shall see one moment
 	Run   string `yaml:"run"`   // gone after a boot
 
 	Guard        string     `yaml:"guard"` // socket
@@ -35,6 +35,8 @@ type Config struct {
 	Databases database.Config `yaml:"databases,omitempty"`
 	// Backups is how many backups run at once. Zero: 2.
 	Backups int `yaml:"backups,omitempty"`
+	// ViewPercent is how much of the homes' LVM volume a snapshot of it may take for a backup, unless it is thin. Zero: 10.
+	ViewPercent int `yaml:"view_percent,omitempty"`
 }
 
 // Identities are the host ids that accounts may get: Count ranges of Size ids, from First on.
@@ -67,6 +69,9 @@ func (c Config) Check() error {
 	}
 	if c.Backups < 0 {
 		wrong = append(wrong, errors.New("backups: at least one has to run at a time"))
+	}
+	if c.ViewPercent < 0 || c.ViewPercent > 100 {
+		wrong = append(wrong, fmt.Errorf("view_percent: %d is not a percentage of the homes' volume: 1 to 100, or nothing for 10", c.ViewPercent))
 	}
 	return errors.Join(wrong...)
 }

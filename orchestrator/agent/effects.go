@@ -27,6 +27,7 @@ type record struct {
 // reading is how its files were read.
 type reading struct {
 	View   string       `json:"view"`
+	Why    string       `json:"why,omitempty"`    // live, although there is a volume that snapshots can be taken of
 	Copied int          `json:"copied,omitempty"` // SQLite files, while the account stood still
 	Live   []state.Part `json:"live,omitempty"`   // those that were not
 }
@@ -52,7 +53,15 @@ func (w *account) backup(ctx context.Context, t wire.DesiredTask) (result *wire.
 	if err := view.Arrange(); err != nil {
 		return nil, err
 	}
-	document, err := json.MarshalIndent(record{recordFormat, order.Account, rec.Token, reading{view.Kind, view.Copied(), view.Live()}}, "", "  ")
+	if !view.Moment.IsZero() {
+		at = view.Moment
+	}
+	kind, why := view.Kind, ""
+	if view.Why != nil {
+		why = sentence(view.Why.Error())
+		w.Log.Warn("files are read live", "account", w.name, "error", view.Why)
+	}
+	document, err := json.MarshalIndent(record{recordFormat, order.Account, rec.Token, reading{view.Kind, why, view.Copied(), view.Live()}}, "", "  ")
 	if err != nil {
 		return nil, err
 	}
@@ -64,13 +73,15 @@ func (w *account) backup(ctx context.Context, t wire.DesiredTask) (result *wire.
 		return nil, err
 	}
 	saved, err := w.Backups.Backup(ctx, w.name, rec.IDs, t.Repository, view.Dir, others, at)
-	if err != nil {
+	if err := errors.Join(view.Whole(ctx), err); err != nil {
 		return nil, err
 	}
 	parts = withFailed(append(parts, view.Live()...), saved.Failed)
-	kind := view.Kind
 	if view.Copied() > 0 {
 		kind += fmt.Sprintf(" with %d SQLite files copied", view.Copied())
+	}
+	if why != "" {
+		kind += ", for " + why
 	}
 	return &wire.TaskReport{
 		Task:   t.Task.ID,

@@ -62,8 +62,9 @@ func Run(ctx context.Context, cfg Config, leader Leader, log *slog.Logger) (err 
 	if err != nil {
 		return err
 	}
-	if !homes.Atomic() {
-		log.Warn("homes are not on btrfs: backups read files while programs write, and say so", "homes", cfg.Homes)
+	homes.ViewPercent = cfg.ViewPercent
+	for _, note := range homes.Notes {
+		log.Warn("homes", "path", cfg.Homes, "error", note)
 	}
 	engines, err := database.New(cfg.Databases, log)
 	if err != nil {

@@ -54,6 +54,7 @@ func TestRun_refuses(t *testing.T) {
 	for want, spoil := range map[string]func(*Config){
 		`run: "" is not an absolute path`:          func(c *Config) { c.Run = "" },
 		"the name of this server is missing":       func(c *Config) { c.Server = "" },
+		"view_percent: 101 is not a percentage":    func(c *Config) { c.ViewPercent = 101 },
 		"do not fit into 32 bits":                  func(c *Config) { c.Identities.Count = 60000 },
 		"the agent needs /nowhere/runc":            func(c *Config) { c.Runc = "/nowhere/runc" },
 		"allow passing through it (chmod o+x":      func(c *Config) { c.Run = filepath.Join(closed(t), "run") },

@@ -335,6 +335,47 @@ func TestAccount_freezeLive(t *testing.T) {
 	})
 }
 
+// A view of a snapshot of the homes' volume needs no standstill. One that overflowed fails the backup, whatever restic says; the next one
+// reads live, and says why.
+func TestAccount_backupLVM(t *testing.T) {
+	l := hometest.NewLVM(t)
+	homes, err := home.OpenWith(filepath.Join(l.Root, "homes"), l.Devices)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, containers: map[state.AccountName]*fakeContainer{}}
+	a := newAccount(&Agent{Containers: w, Homes: homes, Databases: w, Backups: w, Log: testLog(t)}, "shop")
+	a.want = &wire.DesiredAccount{}
+	fresh, err := homes.Fresh("shop", home.IDs{First: 1_000_000, Size: 65536})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh.Commit(token(1)); err != nil {
+		t.Fatal(err)
+	}
+	w.containers["shop"] = &fakeContainer{State: container.State{Account: "shop", Status: container.Running, Pid: 1}}
+	before := time.Now()
+	got, err := a.backup(t.Context(), wire.DesiredTask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := got.Snapshot; s.View != "lvm" || s.Start.Before(before) || !strings.Contains(w.document, `"view": "lvm"`) {
+		t.Errorf("snapshot = %+v, document %s", s, w.document)
+	}
+	l.Set("snapshot_attr", "swi-Ios---")
+	if got, err = a.backup(t.Context(), wire.DesiredTask{}); err == nil || got != nil || !strings.Contains(err.Error(), "not valid any more") {
+		t.Errorf("backup of an overflown snapshot = %+v, %v", got, err)
+	}
+	w.expect("two backups", "backup shop", "backup shop")
+	if got, err = a.backup(t.Context(), wire.DesiredTask{}); err != nil {
+		t.Fatal(err)
+	}
+	const why = "the LVM snapshot of the backup before overflowed"
+	if got.Snapshot.View != "live" || !strings.Contains(got.Detail, "view live, for "+why) || !strings.Contains(w.document, `"why": "`+why) {
+		t.Errorf("backup after an overflow = %+v, document %s", got, w.document)
+	}
+}
+
 // A disk that does not answer keeps the snapshot waiting, and not the account, nor its stop.
 func TestAccount_freezeHasAnEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

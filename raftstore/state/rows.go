@@ -91,7 +91,7 @@ type Snapshot struct {
 	Finished time.Time   `json:"finished"`
 	Server   ServerName  `json:"server"`
 	Token    Token       `json:"token"`
-	View     string      `json:"view"`  // "btrfs": frozen and atomic; "live": files were read while programs ran
+	View     string      `json:"view"`  // "btrfs", "lvm": frozen and atomic; "live": files were read while programs ran
 	Files    int64       `json:"files"` // in the snapshot
 	Bytes    int64       `json:"bytes"` // in the snapshot
 	// Copied is how many SQLite files of a live view were copied while programs stood still. From level 3 on.

@@ -13,6 +13,7 @@
 package home
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,13 +77,21 @@ const (
 type Store struct {
 	// Copying bounds how long an account stands still where no snapshot can be taken of its files.
 	Copying Limits
+	// ViewPercent is how much of the homes' volume an LVM snapshot that is not thin may take. Zero: 10.
+	ViewPercent int
+	// Notes are for the agent's log: why backups will read files live, and what a crash left that could not be removed.
+	Notes []error
 
-	root  string
-	btrfs bool
+	root   string
+	btrfs  bool
+	volume *volume // LVM's, that snapshots are taken of
 }
 
 // Open makes the layout where it is missing and removes what a crash left half done.
-func Open(root string) (*Store, error) {
+func Open(root string) (*Store, error) { return OpenWith(root, "/sys/dev/block") }
+
+// OpenWith is Open, where the kernel tells of block devices at another place.
+func OpenWith(root, devices string) (*Store, error) {
 	s := &Store{root: root, Copying: DefaultLimits}
 	// Accounts and restic, both with mapped ids, reach what is theirs below; nobody can list.
 	if err := makeDir(root, 0o711); err != nil {
@@ -108,11 +117,16 @@ func Open(root string) (*Store, error) {
 			}
 		}
 	}
+	if s.btrfs {
+		return s, nil
+	}
+	if s.volume, err = findVolume(root, devices); err != nil {
+		s.Notes = append(s.Notes, fmt.Errorf("backups read files of homes while programs write, and say so: %w", err))
+	} else if _, err := s.volume.remove(context.Background()); err != nil { // backups try again
+		s.Notes = append(s.Notes, err)
+	}
 	return s, nil
 }
-
-// Atomic reports whether a view is one moment of the files (btrfs), or is read while programs write (live).
-func (s *Store) Atomic() bool { return s.btrfs }
 
 // Path is what is mounted as /home/ACCOUNT.
 func (s *Store) Path(account state.AccountName) string {
@@ -384,7 +398,7 @@ func (s *Store) makeTree(path string) error {
 
 // discard removes a directory of .fresh or .views, with the subvolume or mount in it.
 func (s *Store) discard(dir string) error {
-	for _, name := range []string{"home", "mails", "files"} {
+	for _, name := range []string{"home", "mails", "files", "volume"} {
 		path := filepath.Join(dir, name)
 		// Mounts of a view, with those on them: what lies behind them must never be removed through them.
 		if err := unmountAll(path); err != nil {

@@ -87,9 +87,15 @@ func (v *View) readLive(path, because string) {
 	v.copies.live = append(v.copies.live, state.Part{Name: "files/" + path, Error: "it was read while programs could write it: " + because})
 }
 
-// Search finds the SQLite files, if Take is to copy any.
+// Search takes the snapshot of the volume that the homes lie on. Without one it finds the SQLite files that Take is to copy.
 func (v *View) Search(ctx context.Context) error {
-	if v.Kind == "btrfs" {
+	if v.Kind == "live" && v.store.volume != nil {
+		v.Why = v.snapshotVolume(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if v.Kind != "live" {
 		return nil
 	}
 	home, err := openDir(v.store.Path(v.account))

@@ -1,11 +1,13 @@
 package home
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,11 +18,16 @@ import (
 // the account's own record in "account.json". It lies at the same path for each backup of an account, so that restic finds
 // the previous one.
 //
-// It is made by PrepareView and Search while the account runs, Take while it stands still, and Arrange afterwards.
+// It is made by PrepareView and Search while the account runs, Take while it stands still, and Arrange afterwards. A snapshot of an
+// LVM volume is taken by Search already: when there is none, files have to be searched.
 type View struct {
-	// Kind is "btrfs": one moment of all files; or "live": files are read while programs write, but for those that Take has
-	// copied.
+	// Kind is "btrfs" or "lvm": one moment of all files; or "live": files are read while programs write, but for those that
+	// Take has copied.
 	Kind string
+	// Moment is before that of a snapshot which is not Take's.
+	Moment time.Time
+	// Why the files are read live where they could be seen as of one moment.
+	Why error
 	// Dir is the open directory; restic runs in it.
 	Dir *os.File
 	// Mail: there is a directory of mailboxes.
@@ -86,7 +93,10 @@ func (v *View) Still() bool { return v.Kind == "btrfs" || len(v.copies.found) > 
 
 // Take fixes the moment. The caller freezes the account around it when Still says so.
 func (v *View) Take() error {
-	if v.Kind != "btrfs" {
+	switch v.Kind {
+	case "lvm": // is taken
+		return nil
+	case "live":
 		v.copyAll()
 		return nil
 	}
@@ -100,7 +110,7 @@ func (v *View) Take() error {
 
 // Arrange puts everything where restic is to find it.
 func (v *View) Arrange() error {
-	if v.Kind != "btrfs" {
+	if v.Kind == "live" {
 		if err := v.show(); err != nil {
 			return fmt.Errorf("view home of %s: %w", v.account, err)
 		}
@@ -125,17 +135,28 @@ func (v *View) show() error {
 	if v.overlay(home, files) {
 		return nil
 	}
-	return bind(home, files)
+	return bindPrivate(home, files)
 }
 
-// bind mounts a directory at another place, to be read.
-func bind(dir *os.File, at string) error {
-	if err := unix.Mount(byDescriptor(dir), at, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("bind %s: %w", at, err)
+// bindPrivate mounts a directory at another place, to be read.
+func bindPrivate(dir *os.File, at string) error {
+	if err := bind(dir, at); err != nil {
+		return err
 	}
 	if err := private(at); err != nil {
 		return err
 	}
+	return readOnly(at)
+}
+
+func bind(dir *os.File, at string) error {
+	if err := unix.Mount(byDescriptor(dir), at, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", at, err)
+	}
+	return nil
+}
+
+func readOnly(at string) error {
 	if err := unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
 		return fmt.Errorf("make %s read-only: %w", at, err)
 	}
@@ -173,7 +194,7 @@ func (v *View) moveMail() error {
 			return err
 		}
 	}
-	if err := bind(mail, v.path("mails")); err != nil {
+	if err := bindPrivate(mail, v.path("mails")); err != nil {
 		return err
 	}
 	empty, err := openDir(v.path("empty"))
@@ -224,12 +245,24 @@ func (v *View) Holds(path string) error {
 	return dir.Close()
 }
 
+// Whole tells, when everything is read, whether all of it was what the view is said to be.
+func (v *View) Whole(ctx context.Context) error {
+	if v.Kind != "lvm" {
+		return nil
+	}
+	return v.store.volume.whole(ctx, v.account)
+}
+
 // Close removes the view.
 func (v *View) Close() error {
 	if v.Dir != nil {
 		v.Dir.Close()
 	}
-	return v.store.dropView(v.account)
+	err := v.store.dropView(v.account)
+	if err == nil && v.Kind == "lvm" {
+		_, err = v.store.volume.remove(context.Background(), v.account)
+	}
+	return err
 }
 
 func (v *View) path(name string) string { return filepath.Join(v.store.viewDir(v.account), name) }
