@@ -246,7 +246,8 @@ func (v *volume) find(ctx context.Context, account state.AccountName) (logical, 
 	return logical{}, fmt.Errorf("the snapshot %s/%s is gone", v.group, viewName(account))
 }
 
-// whole tells whether everything that was read from a snapshot so far was of its moment. One that is full is invalid.
+// whole tells whether everything that was read from a snapshot so far was of its moment. One that is full is invalid: reads fail, and
+// where dmeventd runs it unmounts it, so that a backup may have found an empty directory and no error.
 func (v *volume) whole(ctx context.Context, account state.AccountName) error {
 	l, err := v.find(ctx, account)
 	if err != nil {
@@ -332,12 +333,7 @@ func (v *View) bindFrom(root string) error {
 	if err := os.Mkdir(files, 0o700); err != nil {
 		return err
 	}
-	// Not private: nothing live is a peer of this mount, and what is mounted on it has to go from the namespaces of others,
-	// who may have copied it meanwhile, as it goes from here. Else they would keep the snapshot from being removed.
-	if err := bind(home, files); err != nil {
-		return err
-	}
-	return readOnly(files)
+	return bind(home, files)
 }
 
 // dropVolume takes a snapshot out of the view and removes it.

@@ -135,28 +135,17 @@ func (v *View) show() error {
 	if v.overlay(home, files) {
 		return nil
 	}
-	return bindPrivate(home, files)
+	return bind(home, files)
 }
 
-// bindPrivate mounts a directory at another place, to be read.
-func bindPrivate(dir *os.File, at string) error {
-	if err := bind(dir, at); err != nil {
-		return err
-	}
-	if err := private(at); err != nil {
-		return err
-	}
-	return readOnly(at)
-}
-
+// bind mounts a directory at another place, to be read.
 func bind(dir *os.File, at string) error {
 	if err := unix.Mount(byDescriptor(dir), at, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind %s: %w", at, err)
 	}
-	return nil
-}
-
-func readOnly(at string) error {
+	if err := private(at); err != nil {
+		return err
+	}
 	if err := unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
 		return fmt.Errorf("make %s read-only: %w", at, err)
 	}
@@ -194,7 +183,7 @@ func (v *View) moveMail() error {
 			return err
 		}
 	}
-	if err := bindPrivate(mail, v.path("mails")); err != nil {
+	if err := bind(mail, v.path("mails")); err != nil {
 		return err
 	}
 	empty, err := openDir(v.path("empty"))
