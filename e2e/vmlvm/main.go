@@ -136,8 +136,13 @@ func view(s *home.Store, account state.AccountName, want string) (*home.View, er
 // before the view is in it, on no disk or not; what was written later is not. Whoever copied the mounts keeps nothing.
 func (l layout) moment(s *home.Store) error {
 	top := s.Path("shop")
-	count := func(name string, n int) error {
-		return os.WriteFile(filepath.Join(top, name), []byte(fmt.Sprintf("%9d", n)), 0o600)
+	count := func(name string, n int) error { // a file that is cut short first may rightly be seen empty
+		f, err := os.OpenFile(filepath.Join(top, name), os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt(fmt.Appendf(nil, "%9d", n), 0)
+		return errors.Join(err, f.Close())
 	}
 	open, err := os.Create(filepath.Join(top, "unnamed"))
 	if err != nil {
@@ -316,8 +321,17 @@ func (l layout) fullPool(s *home.Store) error {
 	if err := run("lvcreate", "--yes", "-qq", "--name", "filler", "--virtualsize", "1G", "--thinpool", "pool", l.group); err != nil {
 		return err
 	}
-	if err := run("sh", "-c", "dd if=/dev/urandom of=/dev/"+l.group+"/filler bs=1M count=900 oflag=direct status=none && lvs -a "+l.group); err != nil {
-		return err
+	for at, full := 0, 0.0; full <= 90; at += 32 { // MiB
+		if err := run("dd", "if=/dev/zero", "of=/dev/"+l.group+"/filler", "bs=1M", "count=32", fmt.Sprint("seek=", at), "oflag=direct", "status=none"); err != nil {
+			return err
+		}
+		out, err := exec.Command("lvs", "--noheadings", "-o", "data_percent", l.group+"/pool").Output()
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Sscan(string(out), &full); err != nil {
+			return err
+		}
 	}
 	v, err := view(s, "shop", "live")
 	if err != nil {
