@@ -23,10 +23,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-const (
-	kind    Kind = "drp test word 1\n"
-	cluster      = "7d1f0c52-3c11-4b5e-9f63-0a5b6d0e9a11"
-)
+const kind Kind = "drp test word 1\n"
+
+const cluster = "7d1f0c52-3c11-4b5e-9f63-0a5b6d0e9a11"
 
 var at = time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 

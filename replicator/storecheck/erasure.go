@@ -220,7 +220,7 @@ func deleteMarker(ctx context.Context, p *prober, unnamed bool) error {
 	if err := p.erase(ctx, m); err != nil {
 		return err
 	}
-	if m, ok, err = marker(); err != nil {
+	if _, ok, err = marker(); err != nil {
 		return err
 	} else if ok {
 		return denied("a marker that was deleted is listed")
