@@ -64,7 +64,7 @@ func newReplicateCommand(c *connection) *cobra.Command {
 }
 
 func (r *replication) run(ctx context.Context) error {
-	spareCollections()
+	collectAt(spareCollections)
 	src, dst, err := r.stores()
 	if err != nil {
 		return err

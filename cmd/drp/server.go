@@ -80,7 +80,7 @@ func runCoordinator(ctx context.Context, c serverConfig, keyring orchestrator.Se
 	if err != nil {
 		return err
 	}
-	spareMemory()
+	collectAt(spareMemory)
 	refuseRevoked(credentials, store)
 	keyring = followed{keyring, func() []*state.Key { return store.View().Keys() }}
 	where := directory{configured: c.Peers, view: store.View, members: memberNames(store)}
