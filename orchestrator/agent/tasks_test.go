@@ -268,6 +268,19 @@ func TestTasks_restoreFiles(t *testing.T) {
 	})
 }
 
+// runs gives account shop a home, and a container that runs.
+func (w *world) runs(homes *home.Store) {
+	w.t.Helper()
+	fresh, err := homes.Fresh("shop", home.IDs{First: 1_000_000, Size: 65536})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := fresh.Commit(token(1)); err != nil {
+		w.t.Fatal(err)
+	}
+	w.containers["shop"] = &fakeContainer{State: container.State{Account: "shop", Status: container.Running, Pid: 1}}
+}
+
 // Whatever happens to the snapshot, the account goes on.
 func TestAccount_freeze(t *testing.T) {
 	dir := hometest.Btrfs(t)
@@ -277,14 +290,7 @@ func TestAccount_freeze(t *testing.T) {
 	}
 	w := &world{t: t, dir: dir, containers: map[state.AccountName]*fakeContainer{}}
 	a := newAccount(&Agent{Containers: w, Homes: homes, Log: testLog(t)}, "shop")
-	fresh, err := homes.Fresh("shop", home.IDs{First: 1_000_000, Size: 65536})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := fresh.Commit(token(1)); err != nil {
-		t.Fatal(err)
-	}
-	w.containers["shop"] = &fakeContainer{State: container.State{Account: "shop", Status: container.Running, Pid: 1}}
+	w.runs(homes)
 	take := func(t *testing.T, spoil bool) error {
 		view, release, err := a.look(t.Context())
 		if err != nil {
@@ -346,14 +352,7 @@ func TestAccount_backupLVM(t *testing.T) {
 	w := &world{t: t, containers: map[state.AccountName]*fakeContainer{}}
 	a := newAccount(&Agent{Containers: w, Homes: homes, Databases: w, Backups: w, Log: testLog(t)}, "shop")
 	a.want = &wire.DesiredAccount{}
-	fresh, err := homes.Fresh("shop", home.IDs{First: 1_000_000, Size: 65536})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := fresh.Commit(token(1)); err != nil {
-		t.Fatal(err)
-	}
-	w.containers["shop"] = &fakeContainer{State: container.State{Account: "shop", Status: container.Running, Pid: 1}}
+	w.runs(homes)
 	before := time.Now()
 	got, err := a.backup(t.Context(), wire.DesiredTask{})
 	if err != nil {

@@ -247,8 +247,8 @@ func (p *prober) erase(ctx context.Context, v replicator.Version) error {
 func uploads(ctx context.Context, p *prober) error {
 	const right = "s3:AbortMultipartUpload"
 	key := p.key("uploads/begun")
-	if err := p.store.Abort(ctx, replicator.Upload{Key: key, ID: "none-such"}); errors.As(lacking(err, right), new(denial)) {
-		return lacking(err, right) // and so none is begun that would stay
+	if err := lacking(p.store.Abort(ctx, replicator.Upload{Key: key, ID: "none-such"}), right); errors.As(err, new(denial)) {
+		return err // and so none is begun that would stay
 	}
 	id, err := p.core.NewMultipartUpload(ctx, p.Store.Bucket, key, minio.PutObjectOptions{})
 	if c := code(err); c == "NotImplemented" || c == "MethodNotAllowed" {

@@ -106,9 +106,7 @@ func findVolume(dir, devices string) (*volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), longestCommand)
-	defer cancel()
-	list, err := listVolumes(ctx, "/dev/mapper/"+strings.TrimSpace(string(name)))
+	list, err := listVolumes(context.Background(), "/dev/mapper/"+strings.TrimSpace(string(name)))
 	if err != nil {
 		return nil, fmt.Errorf("they are on an LVM volume, but of it nothing is to be learnt (is lvm2 installed?): %w", err)
 	}
