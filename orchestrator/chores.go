@@ -135,23 +135,22 @@ func giveChores(v *state.View, site state.SiteName, all []chore, open opener, kn
 				continue
 			}
 		}
+		var over, stay []state.SnapshotID
+		for _, s := range v.SnapshotsIn(repo) {
+			if !s.ForgetAt.IsZero() {
+				over = append(over, s.ID)
+			} else if _, here := s.At(site); here {
+				stay = append(stay, s.ID)
+			}
+		}
 		if c.kind != "" {
 			d.Verify = append(d.Verify, wire.VerifyJob{
 				Account: repo.Row(), Kind: c.kind, Password: password, Snapshot: c.snapshot, Part: c.part, Parts: c.parts,
-				Copies: otherCopies(v, repo, site, known)})
+				Copies: otherCopies(v, repo, site, known), Known: stay})
 			continue
 		}
-		job := wire.MaintainJob{Account: repo.Row(), Home: repo.Home, Password: password}
-		for _, s := range v.SnapshotsIn(repo) {
-			_, here := s.At(site)
-			if !s.ForgetAt.IsZero() {
-				job.Forget = append(job.Forget, s.ID)
-			}
-			if here || !s.ForgetAt.IsZero() {
-				job.Known = append(job.Known, s.ID)
-			}
-		}
-		d.Maintain = append(d.Maintain, job)
+		d.Maintain = append(d.Maintain, wire.MaintainJob{
+			Account: repo.Row(), Home: repo.Home, Password: password, Forget: over, Known: slices.Concat(over, stay)})
 	}
 }
 

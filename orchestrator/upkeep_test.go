@@ -139,6 +139,11 @@ func TestChores_maintenance(t *testing.T) {
 	if len(first.Forget) != 1 || len(first.Known) != 3 || first.Password != "secret" || !slices.Contains(first.Known, first.Forget[0]) {
 		t.Errorf("got %+v, want one to forget of three that are known", first)
 	}
+	var look wire.WorkerDesired
+	giveChores(p.view(), "par1", []chore{{repository: string(first.Account), kind: state.Scrubbed}}, opener{}, nil, &look)
+	if got := look.Verify[0].Known; len(got) != 2 || slices.Contains(got, first.Forget[0]) {
+		t.Errorf("a look is to find %v, want the two that stay", got)
+	}
 	if d := p.chores(memory, "par2"); len(d.Maintain) != 0 {
 		t.Errorf("par2 is given %+v, want nothing: it is nobody's home", d.Maintain)
 	}
@@ -244,6 +249,9 @@ func TestChores_verification(t *testing.T) {
 			if len(j.Copies) != 1 || j.Copies[0].Site != other || j.Copies[0].Store != *p.view().Site(other).Store {
 				t.Errorf("%s is told of the copies %+v, want that of %s to repair its own from", at, j.Copies, other)
 			}
+			if got, want := len(j.Known), len(p.view().Snapshots(a)); got != want || want == 0 {
+				t.Errorf("%s is told of %d snapshots, want %d: every one is at both", at, got, want)
+			}
 		}
 	}
 	newest := p.view().Snapshots(a)[0].ID
@@ -253,6 +261,11 @@ func TestChores_verification(t *testing.T) {
 
 	t.Run("a proof goes on with its snapshot", func(t *testing.T) {
 		p.stored(a)
+		for _, j := range p.chores(memory, "par2").Verify {
+			if got, want := len(j.Known), len(p.view().Snapshots(a))-1; got != want {
+				t.Errorf("%s is told of %d snapshots, want %d: one is not at par2 yet", j.Kind, got, want)
+			}
+		}
 		p.copied(a, "par2")
 		for _, j := range p.chores(memory, "par2").Verify {
 			if j.Kind == state.Proven && j.Snapshot != newest {

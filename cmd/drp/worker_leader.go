@@ -91,7 +91,8 @@ func workerDesired(d wire.WorkerDesired) worker.Desired {
 	}
 	for _, j := range d.Verify {
 		job := worker.VerifyJob{
-			Account: string(j.Account), Kind: string(j.Kind), Password: j.Password, Snapshot: string(j.Snapshot), Part: j.Part, Parts: j.Parts}
+			Account: string(j.Account), Kind: string(j.Kind), Password: j.Password, Snapshot: string(j.Snapshot), Part: j.Part, Parts: j.Parts,
+			Known: convert[string](j.Known)}
 		for _, c := range j.Copies {
 			job.Copies = append(job.Copies, worker.Copy{Site: string(c.Site), Store: storeAddress(c.Store)})
 		}

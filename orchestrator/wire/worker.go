@@ -138,6 +138,8 @@ type VerifyJob struct {
 	Part     int                    `json:"part,omitempty"`     // of checked: which part of all data to read, from 1
 	Parts    int                    `json:"parts,omitempty"`    // of how many
 	Copies   []RepositoryCopy       `json:"copies,omitempty"`   // at other sites: what is damaged here is repaired from them
+	// Known are the snapshots that the catalogue has at this site and that are to stay. Older leaders give none.
+	Known []state.SnapshotID `json:"known,omitempty"`
 }
 
 // RepositoryCopy is another site's copy of a repository.

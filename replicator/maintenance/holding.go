@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,4 +154,29 @@ func (k *Keeper) CheckConfig(ctx context.Context, account string) error {
 		return nil
 	}
 	return fmt.Errorf("read %s/%s: %w", k.Store, key, replicator.ErrNotFound)
+}
+
+// Lost are those of the snapshots known that are not here, and that no list of tombstones here names as over.
+func (k *Keeper) Lost(ctx context.Context, account string, known []string) ([]string, error) {
+	if len(known) == 0 {
+		return nil, nil
+	}
+	list, err := k.Store.List(ctx, account+"/snapshots/")
+	if err != nil {
+		return nil, err
+	}
+	here := make(map[string]bool, len(list))
+	for _, o := range list {
+		here[path.Base(o.Key)] = true
+	}
+	lost := slices.DeleteFunc(slices.Clone(known), func(id string) bool { return here[id] })
+	if len(lost) == 0 {
+		return nil, nil
+	}
+	over, err := k.Over(ctx, account)
+	if err != nil || over == nil {
+		return lost, err
+	}
+	names := over(nil)
+	return slices.DeleteFunc(lost, func(id string) bool { return names["snapshots/"+id] }), nil
 }

@@ -121,7 +121,7 @@ func (k *Keeper) choose(ctx context.Context, j Job, before *holding, result *Res
 	// one file, lacks.
 	for _, id := range j.Known {
 		if !here[id] && !slices.Contains(j.Forget, id) {
-			return nil, nil, fmt.Errorf("snapshot %.8s of %s is to stay and is not there: nothing is deleted", id, j.Account)
+			return nil, nil, fmt.Errorf("snapshot %.8s of %s is to stay and is not there: nothing is deleted until a look at this copy has brought it back from another site", id, j.Account)
 		}
 	}
 	if len(wanted) == 0 {

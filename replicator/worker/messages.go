@@ -139,11 +139,12 @@ type Maintained struct {
 // VerifyJob: look whether this site's copy is good.
 type VerifyJob struct {
 	Account     string
-	Kind        string // scrubbed: each object's bytes give its name; checked: restic check, and a part of all data read; proven: restored, and compared
-	Password    string // not for scrubbed
-	Snapshot    string // of proven
-	Part, Parts int    // of checked; parts are counted from 1
-	Copies      []Copy // at other sites: what is damaged here is repaired from them
+	Kind        string   // scrubbed: each object's bytes give its name; checked: restic check, and a part of all data read; proven: restored, and compared
+	Password    string   // not for scrubbed
+	Snapshot    string   // of proven
+	Part, Parts int      // of checked; parts are counted from 1
+	Copies      []Copy   // at other sites: what is damaged here is repaired from them
+	Known       []string // snapshots that this site should hold
 }
 
 // Copy is another site's copy of a repository.

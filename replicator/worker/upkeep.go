@@ -112,8 +112,9 @@ func (u *upkeep) want(d Desired) {
 		j := u.verify[at]
 		if j == nil || !j.want.same(want) {
 			j.drop()
-			j = &upkeepJob[VerifyJob]{want: want}
+			j = &upkeepJob[VerifyJob]{}
 		}
+		j.want = want // its snapshots may be others
 		verify[at] = j
 		u.order = append(u.order, at)
 	}
@@ -278,16 +279,19 @@ func (w *Worker) verifyHere(ctx context.Context, job VerifyJob) error {
 	if err := w.Keeper.CheckConfig(ctx, job.Account); err != nil {
 		return err
 	}
-	err := w.look(ctx, job)
+	lost, err := w.Keeper.Lost(ctx, job.Account, job.Known)
+	if err != nil {
+		return err
+	}
+	if len(lost) > 0 {
+		err = fmt.Errorf("%w: %d of %d snapshots that should be here are not, such as %.8s", verify.ErrDamaged, len(lost), len(job.Known), lost[0])
+	} else {
+		err = w.look(ctx, job)
+	}
 	if errors.Is(err, verify.ErrDamaged) || errors.Is(err, restic.ErrFailed) {
 		err = errors.Join(err, w.Keeper.Doubt(ctx, job.Account)) // what it needs may lie in the trash
-		if len(job.Copies) > 0 && w.mends.due(job, time.Now()) {
-			err = w.mend(ctx, job, err)
-		}
-	} else if errors.Is(err, restic.ErrWrongPassword) {
-		err = w.mend(ctx, job, err)
 	}
-	return err
+	return w.mend(ctx, job, lost, err)
 }
 
 func (w *Worker) look(ctx context.Context, job VerifyJob) error {

@@ -88,6 +88,7 @@ func TestWorker_UpkeepReal(t *testing.T) {
 	if m := leader1.maintained[0]; m.Error != "" || !cmp.Equal(m.Forgotten, ids[:1]) || m.Objects == 0 || m.Bytes < 1<<20 {
 		t.Errorf("told %+v", m)
 	}
+	over := ids[0]
 	ids = ids[1:]
 	backup()
 	copyTo2()
@@ -163,6 +164,23 @@ func TestWorker_UpkeepReal(t *testing.T) {
 		}
 		if err := end.w.verifyHere(t.Context(), job); err != nil {
 			t.Errorf("%s, after the repair: %v", end.at, err)
+		}
+
+		// A snapshot that nothing in the repository names comes back, and none that is over.
+		if err := os.Remove(end.store.File(end.at, "shop/snapshots/"+ids[0])); err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range []string{"scrubbed", "checked", "proven"} {
+			job := VerifyJob{Account: "shop", Kind: kind, Password: password, Part: 1, Parts: 1, Snapshot: ids[1], Copies: []Copy{end.other}, Known: append([]string{over}, ids...)}
+			err := end.w.verifyHere(t.Context(), job)
+			if kind == "scrubbed" && (!errors.Is(err, verify.ErrDamaged) || !strings.Contains(err.Error(), "1 of 3 snapshots") || !strings.Contains(err.Error(), "1 objects were repaired from "+end.other.Site)) {
+				t.Errorf("%s without a snapshot: %v", end.at, err)
+			} else if kind != "scrubbed" && err != nil {
+				t.Errorf("%s, %s after the snapshot came back: %v", end.at, kind, err)
+			}
+		}
+		if kept, err := end.w.Store.List(t.Context(), "shop/snapshots/"); err != nil || len(kept) != 2 {
+			t.Errorf("%s: %d snapshots are there, want 2: %v", end.at, len(kept), err)
 		}
 
 		// A key file that was removed does not come back; one that was lost does.
