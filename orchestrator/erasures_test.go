@@ -317,6 +317,19 @@ func TestErasure_deadServerAndNothingToBringBack(t *testing.T) {
 		if b := p.view().Assignment("b"); b.Run != id {
 			t.Errorf("the other account: got %+v", b)
 		}
+		p.say("b", wire.Running)
+		p.let(30*time.Second, "par2-s1", "par2-s2")
+		p.seen.probed(probeKey{id, "b", "web"}, wire.ProbeResult{OK: true, At: p.at, Site: "par3"})
+		p.settle()
+		run := show(p.now(), p.view().Run(id))
+		if run.Status != state.RunDone {
+			t.Fatalf("got %+v; want it to be done: what left was not to come back", run)
+		}
+		for _, item := range run.Steps[len(run.Steps)-1].Items {
+			if item.Erased != (item.Account == "a") || item.Status != state.StepDone {
+				t.Errorf("the last step says %+v", item)
+			}
+		}
 	})
 	t.Run("it has one, which takes nobody's place", func(t *testing.T) {
 		p := dead(t)

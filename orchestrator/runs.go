@@ -155,10 +155,11 @@ func moveRun(r *state.Run, status state.RunStatus, step int, all []state.RunStep
 	}}
 }
 
+// failedAccounts are those that did not come back. One that left for good meanwhile was not to.
 func failedAccounts(v *state.View, id state.RunID) int {
 	lost := 0
 	for _, a := range v.RunAccounts(id) {
-		if a.Status == state.StepFailed {
+		if a.Status == state.StepFailed && !a.Erased() {
 			lost++
 		}
 	}

@@ -272,6 +272,9 @@ func showItem(n now, r *state.Run, step string, ra *state.RunAccount) (state.Run
 	}
 	if ra.Status == state.StepFailed && item.Status != state.StepDone {
 		item.Status, item.At, item.Message = ra.Status, ra.At, ra.Message
+		if ra.Erased() {
+			item.Status, item.Erased = state.StepDone, true
+		}
 	}
 	return item, true
 }

@@ -186,4 +186,14 @@ func TestSummarize(t *testing.T) {
 	if err := s.err(); exitCode(err) != codeRun || !strings.Contains(err.Error(), "e (it was never copied)") {
 		t.Errorf("got %v", err)
 	}
+
+	run.Status, run.Error, run.Steps[1].Items = state.RunDone, "", nil
+	run.Steps[2].Items = []state.RunItem{
+		{Account: "a", Status: state.StepDone, Server: "s2", RPO: 5 * time.Second, RTO: 9 * time.Second},
+		{Account: "b", Status: state.StepDone, Server: "s2", Message: "it is being erased", Erased: true},
+	}
+	s = summarize(run, nil)
+	if got, want := s.line("failover"), "failover: done: accounts=2 back=1 erased=1 rpo_max=5.0s rto_p50=9.0s rto_max=9.0s"; got != want || s.err() != nil {
+		t.Errorf("with an account that left: got %q and %v, want %q", got, s.err(), want)
+	}
 }

@@ -16,6 +16,7 @@ type result struct {
 	account state.AccountName
 	server  state.ServerName
 	back    bool
+	erased  bool // it left for good meanwhile, and was not to come back
 	rpo     time.Duration
 	rto     time.Duration
 	reason  string // when it is not back
@@ -45,6 +46,8 @@ func summarize(r *state.Run, notFit []orchestrator.PlanRefusal) summary {
 				res.server = item.Server
 			}
 			switch {
+			case item.Erased:
+				res.erased, res.reason = true, item.Message
 			case item.Status == state.StepFailed:
 				res.back, res.reason = false, item.Message
 			case res.reason != "":
@@ -87,7 +90,7 @@ func lastWithItems(r *state.Run, i int) bool {
 func (s summary) missing() []result {
 	var list []result
 	for _, r := range s.results {
-		if !r.back {
+		if !r.back && !r.erased {
 			list = append(list, r)
 		}
 	}
@@ -99,11 +102,14 @@ func (s summary) print(w io.Writer, title string) {
 		fmt.Fprintln(w)
 		t := newTable("ACCOUNT", "SERVER", "RPO", "RTO", "RESULT")
 		for _, r := range s.results {
-			if r.back {
+			switch {
+			case r.back:
 				t.add(string(r.account), or(string(r.server)), short(r.rpo), short(r.rto), "back")
-				continue
+			case r.erased:
+				t.add(string(r.account), "-", "-", "-", r.reason)
+			default:
+				t.add(string(r.account), or(string(r.server)), "-", "-", "not back: "+r.reason)
 			}
-			t.add(string(r.account), or(string(r.server)), "-", "-", "not back: "+r.reason)
 		}
 		t.print(w)
 		fmt.Fprintln(w)
@@ -129,6 +135,9 @@ func (s summary) line(title string) string {
 		}
 	}
 	text := fmt.Sprintf("%s: %s: accounts=%d back=%d", title, s.run.Status, len(s.results), len(rto))
+	if erased := len(s.results) - len(s.missing()) - len(rto); erased > 0 {
+		text += fmt.Sprintf(" erased=%d", erased)
+	}
 	if len(rto) > 0 {
 		slices.Sort(rto)
 		text += fmt.Sprintf(" rpo_max=%s rto_p50=%s rto_max=%s", short(slices.Max(rpo)), short(rto[(len(rto)-1)/2]), short(rto[len(rto)-1]))
@@ -139,7 +148,7 @@ func (s summary) line(title string) string {
 	return text
 }
 
-// err is nil when everything came back.
+// err is nil when everything came back that was to.
 func (s summary) err() error {
 	missing := s.missing()
 	switch {

@@ -131,6 +131,9 @@ func (c *change) repositoriesOf(account AccountName) []string {
 // beingErased is how a run's part ends of which the account is erased meanwhile.
 const beingErased = "it is being erased"
 
+// Erased reports whether the run's part has ended because the account left for good.
+func (a *RunAccount) Erased() bool { return a.Status == StepFailed && a.Message == beingErased }
+
 // dropAccount takes all out of the state that is an account's. Runs keep its name, and know from here on that it does not come back.
 func (c *change) dropAccount(account AccountName, repositories []string) {
 	key := string(account)

@@ -279,6 +279,8 @@ type RunItem struct {
 	Server  ServerName    `json:"server,omitempty"`
 	RPO     time.Duration `json:"rpo,omitempty"`
 	RTO     time.Duration `json:"rto,omitempty"`
+	// Erased: the account left for good while the run went on. Nothing is left to do for it, and it is not back.
+	Erased bool `json:"erased,omitempty"`
 }
 
 // APIToken lets a program in. Only its SHA-256 is kept.
