@@ -90,7 +90,7 @@ func Parse(line, zone string) (Schedule, error) {
 		}
 		return s, nil
 	}
-	parsed, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor).Parse(s.line)
+	parsed, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor).Parse(withSunday(s.line))
 	if err != nil {
 		message, _, _ := strings.Cut(err.Error(), ": strconv.")
 		return fail(message, `write five fields (minute, hour, day, month, weekday), as in "0 3 * * *", or "@every 1h"`)

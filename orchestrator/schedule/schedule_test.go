@@ -64,6 +64,34 @@ func TestParse_Refuses(t *testing.T) {
 	}
 }
 
+func TestWithSunday(t *testing.T) {
+	for line, want := range map[string]string{
+		"0 3 * * 7":           "0 3 * * 0",
+		"0 3 * * 5-7":         "0 3 * * 5,6,0",
+		"0 3 * * 1-7/2":       "0 3 * * 1,3,5,0",
+		"0 3 * * fri-Sun":     "0 3 * * 5,6,0",
+		"0 3 * * mon,sat-7":   "0 3 * * mon,6,0",
+		"0 3 * * 7-7":         "0 3 * * 0",
+		"0 3 * * 0-7":         "0 3 * * 0,1,2,3,4,5,6,0",
+		"0 3 7 7 sun":         "0 3 7 7 sun",
+		"0 3 * * sun-tue":     "0 3 * * sun-tue",
+		"0 3 * * 0-6":         "0 3 * * 0-6",
+		"0 3 * * *":           "0 3 * * *",
+		"0 3 * * 8":           "0 3 * * 8",
+		"0 3 * * 7/2":         "0 3 * * 7/2",
+		"0 3 * * 5-7/0":       "0 3 * * 5-7/0",
+		"0 3 * * 5-7/x":       "0 3 * * 5-7/x",
+		"0 3 * * x-7":         "0 3 * * x-7",
+		"0 3 * *":             "0 3 * *",
+		"@weekly":             "@weekly",
+		"*/7 7 7 7-7 mon-wed": "*/7 7 7 7-7 mon-wed",
+	} {
+		if got := withSunday(line); got != want {
+			t.Errorf("%q: got %q, want %q", line, got, want)
+		}
+	}
+}
+
 func TestSchedule_Next(t *testing.T) {
 	for _, test := range []struct {
 		name, line, zone, after string
@@ -73,6 +101,8 @@ func TestSchedule_Next(t *testing.T) {
 		{"every 7 s too", "@every 7s", "", "1970-01-01T00:00:08Z", []string{"1970-01-01T00:00:14Z", "1970-01-01T00:00:21Z"}},
 		{"every 1 d", "@every 1d", "Europe/Paris", "2026-11-23T14:00:00Z", []string{"2026-11-24T00:00:00Z"}},
 		{"a slot is not after itself", "0 3 * * *", "", "2026-11-23T03:00:00Z", []string{"2026-11-24T03:00:00Z"}},
+		{"the weekend, with a Sunday that ends the week", "0 3 * * fri-sun", "", "2026-11-26T14:00:00Z",
+			[]string{"2026-11-27T03:00:00Z", "2026-11-28T03:00:00Z", "2026-11-29T03:00:00Z", "2026-12-04T03:00:00Z"}},
 		{"hourly", "@hourly", "Europe/Paris", "2026-11-23T03:00:01Z", []string{"2026-11-23T04:00:00Z", "2026-11-23T05:00:00Z"}},
 		{"in winter", "30 1 * * *", "Europe/Paris", "2026-01-10T00:00:00Z", []string{"2026-01-10T00:30:00Z"}},
 		{"in summer", "30 1 * * *", "Europe/Paris", "2026-07-10T00:00:00Z", []string{"2026-07-10T23:30:00Z"}},
