@@ -57,14 +57,14 @@ func (w *Worker) mend(ctx context.Context, job VerifyJob, lost []string, damage 
 	var done []string
 	var failed []error
 	for _, c := range job.Copies {
-		repaired, err := w.mendFrom(ctx, c, repair, log.With("account", job.Account))
-		if n := len(repaired.Written); n > 0 {
-			done = append(done, fmt.Sprintf("%d objects were repaired from %s", n, c.Site))
+		written, unhealed, err := w.mendFrom(ctx, c, repair, log.With("account", job.Account))
+		if written > 0 {
+			done = append(done, fmt.Sprintf("%d objects were repaired from %s", written, c.Site))
 		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("repair it from %s: %w", c.Site, err))
-		} else if n := len(repaired.Unhealed); n > 0 {
-			failed = append(failed, fmt.Errorf("%s has no good copy of %d objects, such as %s", c.Site, n, repaired.Unhealed[0]))
+		} else if n := len(unhealed); n > 0 {
+			failed = append(failed, fmt.Errorf("%s has no good copy of %d objects, such as %s", c.Site, n, unhealed[0]))
 		} else {
 			failed = nil
 			break
@@ -76,41 +76,61 @@ func (w *Worker) mend(ctx context.Context, job VerifyJob, lost []string, damage 
 	return errors.Join(append([]error{damage}, failed...)...)
 }
 
-// remedy repairs this site's copy from another one.
-type remedy func(ctx context.Context, source *replicator.Store, o replicator.Options) (replicator.Repaired, error)
+// remedy repairs this site's copy from another one. It tells how many objects it wrote, and which it would have.
+type remedy func(ctx context.Context, source *replicator.Store, o replicator.Options) (written int, unhealed []string, err error)
 
 // remedy is what helps against a damage: nil when nothing does, or it was tried of late.
 func (w *Worker) remedy(job VerifyJob, prefix string, lost []string, damage error) remedy {
 	switch {
 	case len(lost) > 0: // only those: whatever else may be missing the next look finds
-		return func(ctx context.Context, source *replicator.Store, o replicator.Options) (replicator.Repaired, error) {
+		return func(ctx context.Context, source *replicator.Store, o replicator.Options) (int, []string, error) {
 			keys := make([]string, len(lost))
 			for i, id := range lost {
 				keys[i] = prefix + "snapshots/" + id
 			}
-			return replicator.Repair(ctx, source, w.Store, prefix, keys, o)
+			r, err := replicator.Repair(ctx, source, w.Store, prefix, keys, o)
+			return len(r.Written), r.Unhealed, err
 		}
 	case errors.Is(damage, restic.ErrWrongPassword): // a key file is missing: those are brought back, and nothing is read
-		return func(ctx context.Context, source *replicator.Store, o replicator.Options) (replicator.Repaired, error) {
-			removed, err := keyfiles.Removed(ctx, w.Store, strings.TrimSuffix(prefix, "/"))
+		return func(ctx context.Context, source *replicator.Store, o replicator.Options) (int, []string, error) {
+			removed, err := keyfiles.Removed(ctx, w.Store, job.Account)
 			if err != nil {
-				return replicator.Repaired{}, err
+				return 0, nil, err
 			}
-			return replicator.MendKeys(ctx, source, w.Store, prefix, removed, o)
+			r, err := replicator.MendKeys(ctx, source, w.Store, prefix, removed, o)
+			return len(r.Written), r.Unhealed, err
 		}
 	case (errors.Is(damage, verify.ErrDamaged) || errors.Is(damage, restic.ErrFailed)) && len(job.Copies) > 0 && w.mends.due(job, time.Now()):
-		return func(ctx context.Context, source *replicator.Store, o replicator.Options) (replicator.Repaired, error) {
-			return replicator.Mend(ctx, source, w.Store, prefix, o)
+		return func(ctx context.Context, source *replicator.Store, o replicator.Options) (int, []string, error) {
+			r, err := replicator.Mend(ctx, source, w.Store, prefix, o)
+			if err == nil && len(r.Written) == 0 && errors.Is(damage, restic.ErrFailed) {
+				return w.takeIn(ctx, source, job.Account, prefix, o)
+			}
+			return len(r.Written), r.Unhealed, err
 		}
 	}
 	return nil
 }
 
+// takeIn brings what another copy has and this one lacks, and what is not over here. That an index was lost no hash shows, only restic, which
+// does not find what it named. It is a pass as that from a site that returns: a new index brings all that it may name.
+func (w *Worker) takeIn(ctx context.Context, source *replicator.Store, account, prefix string, o replicator.Options) (int, []string, error) {
+	var err error
+	if o.Skip, err = w.Keeper.Over(ctx, account); err == nil {
+		err = w.withKeys(ctx, source, account, &o)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	report, err := replicator.Pass(ctx, source, w.Store, prefix, o)
+	return int(report.Objects), nil, err
+}
+
 // mendFrom repairs from one copy.
-func (w *Worker) mendFrom(ctx context.Context, from Copy, repair remedy, log *slog.Logger) (replicator.Repaired, error) {
+func (w *Worker) mendFrom(ctx context.Context, from Copy, repair remedy, log *slog.Logger) (written int, unhealed []string, err error) {
 	source, err := w.source(from.Site, from.Store)
 	if err != nil {
-		return replicator.Repaired{}, err
+		return 0, nil, err
 	}
 	defer source.Close()
 	return repair(ctx, source, replicator.Options{Workers: 2, Logger: log})

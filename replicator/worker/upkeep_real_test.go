@@ -3,6 +3,7 @@ package worker
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -178,6 +179,28 @@ func TestWorker_UpkeepReal(t *testing.T) {
 			} else if kind != "scrubbed" && err != nil {
 				t.Errorf("%s, %s after the snapshot came back: %v", end.at, kind, err)
 			}
+		}
+		if kept, err := end.w.Store.List(t.Context(), "shop/snapshots/"); err != nil || len(kept) != 2 {
+			t.Errorf("%s: %d snapshots are there, want 2: %v", end.at, len(kept), err)
+		}
+
+		// So does an index, of which restic misses only what it named.
+		indexes, err := end.w.Store.List(t.Context(), "shop/index/")
+		if err != nil || len(indexes) == 0 {
+			t.Fatal(indexes, err)
+		}
+		for _, i := range indexes {
+			if err := os.Remove(end.store.File(end.at, i.Key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		end.w.mends.last = nil // a day later
+		err = end.w.verifyHere(t.Context(), job)
+		if want := fmt.Sprintf("%d objects were repaired from %s", len(indexes), end.other.Site); !errors.Is(err, restic.ErrFailed) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s without an index: %v, want %q", end.at, err, want)
+		}
+		if err := end.w.verifyHere(t.Context(), job); err != nil {
+			t.Errorf("%s, after its indexes came back: %v", end.at, err)
 		}
 		if kept, err := end.w.Store.List(t.Context(), "shop/snapshots/"); err != nil || len(kept) != 2 {
 			t.Errorf("%s: %d snapshots are there, want 2: %v", end.at, len(kept), err)
