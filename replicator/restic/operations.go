@@ -206,7 +206,11 @@ func (r *Runner) Check(ctx context.Context, repo Repository, o CheckOptions) err
 	if o.NoLock {
 		args = append(args, "--no-lock")
 	}
-	_, err := r.run(ctx, repo, call{verb: "check", args: args, limit: r.limit()})
+	said, err := r.run(ctx, repo, call{verb: "check", args: args, limit: r.limit()})
+	var e *Error
+	if errors.As(err, &e) && said != nil && len(said.unreadable) > 0 {
+		e.Message = oneLine(e.Message + ": " + strings.Join(said.unreadable[:min(2, len(said.unreadable))], " ")) // its last word names nothing
+	}
 	return err
 }
 

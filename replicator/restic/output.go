@@ -2,7 +2,9 @@ package restic
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"regexp"
 	"strings"
 )
 
@@ -48,10 +50,10 @@ func (l *lines) flush() {
 type message struct {
 	Type string `json:"message_type"`
 
-	// exit_error. Its code is not read: the process's own is the one that counts.
+	// exit_error, and error of a check. The first one's code is not read: the process's own is the one that counts.
 	Message string `json:"message"`
 
-	// error
+	// error of all others
 	Error struct {
 		Message string `json:"message"`
 	} `json:"error"`
@@ -86,11 +88,11 @@ func (s *stderr) line(line []byte) {
 	if json.Unmarshal(line, &m) == nil {
 		switch m.Type {
 		case "exit_error":
-			s.last, s.final = oneLine(m.Message), true
-			text = m.Message
+			text = withoutPlaces(m.Message)
+			s.last, s.final = oneLine(text), true
 		case "error":
 			s.errors++
-			text = m.Error.Message
+			text = cmp.Or(m.Error.Message, m.Message)
 			if m.Item != "" {
 				text = m.Item + ": " + text
 			}
@@ -110,5 +112,11 @@ func (s *stderr) line(line []byte) {
 		s.tail = s.tail[1:]
 	}
 }
+
+// place is where in restic's source an error arose: a function in one line, its file in the next.
+var place = regexp.MustCompile(`\n[^\n\t]+\n\t[^\n]+:\d+`)
+
+// withoutPlaces leaves the words of an error that restic did not expect.
+func withoutPlaces(message string) string { return place.ReplaceAllString(message, "") }
 
 func (s *stderr) text() string { return strings.Join(s.tail, "\n") }

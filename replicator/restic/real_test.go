@@ -147,8 +147,9 @@ func TestRunner_real(t *testing.T) {
 		if err := os.Remove(packs[0]); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Check(ctx, repo, CheckOptions{NoLock: true}); !errors.Is(err, ErrFailed) {
-			t.Errorf("check without a pack: got %v, want ErrFailed", err)
+		err = r.Check(ctx, repo, CheckOptions{NoLock: true})
+		if pack := filepath.Base(packs[0])[:8]; !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), pack) {
+			t.Errorf("check without a pack: got %v, want ErrFailed that names pack %s", err, pack)
 		}
 	})
 }

@@ -67,6 +67,15 @@ func TestRunner_ExitCodes(t *testing.T) {
 	})
 }
 
+// What restic check found is said, and where in restic's source an error arose is not.
+func TestRunner_Check_words(t *testing.T) {
+	err := fake(t, "damaged").Check(t.Context(), Repository{}, CheckOptions{})
+	const want = "restic check: restic failed (exit code 1): Fatal: repository contains errors as told: error for tree a88f5695: id a88f5695 not found in repository"
+	if got := fmt.Sprint(err); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 func TestRunner_Exists(t *testing.T) {
 	for code, want := range map[int]bool{0: true, 10: false} {
 		got, err := fake(t, "exit", fmt.Sprintf("CODE=%d", code)).Exists(t.Context(), Repository{})

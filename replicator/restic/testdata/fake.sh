@@ -26,6 +26,12 @@ incomplete)
 	printf '{"message_type":"error","error":{"message":"open: permission denied"},"during":"archival","item":"/files/\\u001b[31mred"}\n' >&2
 	echo "$summary"
 	exit 3 ;;
+damaged) # as restic check, and what others say of an error that they did not expect: with the places in its source
+	printf '{"message_type":"error","message":"error for tree a88f5695:\\n"}\n' >&2
+	printf '{"message_type":"error","message":"  id a88f5695 not found in repository\\n"}\n' >&2
+	printf '{"message_type":"error","message":"\\nThe repository is damaged and must be repaired.\\n\\n"}\n' >&2
+	printf '{"message_type":"exit_error","code":1,"message":"Fatal: repository contains errors\\nmain.runCheck\\n\\trestic/cmd_check.go:66\\nas told\\nmain.main\\n\\trestic/main.go:7"}\n' >&2
+	exit 1 ;;
 silent) exit 0 ;;
 term) # as restic: removes its lock at SIGTERM
 	trap 'echo terminated >&2; exit ${CODE:-130}' TERM
