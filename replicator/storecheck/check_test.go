@@ -204,6 +204,24 @@ func TestCheck_fails(t *testing.T) {
 	nothingLeft(t, d)
 }
 
+// TestCheck_mayNotWrite: a store that refuses every write was not seen to refuse wrong ones, nor to leave nothing of one that breaks off.
+func TestCheck_mayNotWrite(t *testing.T) {
+	d, c := honest(t)
+	d.Fault = func(call storetest.Call) *storetest.Fault {
+		if call.Operation == storetest.Put {
+			return &storetest.Fault{Status: http.StatusForbidden, Code: "AccessDenied"}
+		}
+		return nil
+	}
+	r := run(t, c)
+	for _, name := range []string{"sha256-signed", "sha256-checksum", "content-md5", "truncated-put"} {
+		if x := r.of(name); x.Answer != Unknown || !strings.Contains(x.Detail, "write: ") {
+			t.Errorf("%s: got %s: %s", name, x.Answer, x.Detail)
+		}
+	}
+	nothingLeft(t, d)
+}
+
 // TestCheck_cannotClean: what it had to leave is said, with the place.
 func TestCheck_cannotClean(t *testing.T) {
 	d, c := honest(t)

@@ -37,7 +37,7 @@ func readAfterWrite(ctx context.Context, p *prober) error {
 	return nil
 }
 
-// wrong hashes have to be refused, and no object may be there.
+// wrong hashes have to be refused, and no object may be there. A right one has to be taken then: else it was refused for another reason.
 func (p *prober) refused(ctx context.Context, key, what string, err error) error {
 	if err == nil {
 		return denied("an object with a wrong %s was taken", what)
@@ -50,7 +50,7 @@ func (p *prober) refused(ctx context.Context, key, what string, err error) error
 	case err == nil:
 		return denied("an object with a wrong %s was refused, and is there", what)
 	case code(err) == minio.NoSuchKey:
-		return nil
+		_, err = p.put(ctx, key, content(small))
 	}
 	return err
 }
@@ -102,7 +102,7 @@ func truncated(ctx context.Context, p *prober) error {
 	case err == nil:
 		return denied("a write that broke off left an object of %d bytes", len(got))
 	case code(err) == minio.NoSuchKey:
-		return nil
+		_, err = p.put(ctx, key, b) // else it was perhaps refused before it broke off
 	}
 	return err
 }
