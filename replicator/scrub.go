@@ -168,8 +168,9 @@ func (h *Healed) Sound() bool {
 // nothing that is new: so it can be turned round, and a home be healed from its replica, without bringing back what was
 // forgotten there.
 //
-// A pack that only the source has is lost at the destination when both have the same index files: prune would have
-// written others. Should it belong to a backup that was broken off, it does no harm.
+// A pack that only the source has is lost at the destination when that has every index file of the source: prune takes away those
+// that name a pack before the pack. It may have more: a home that has lost a pack goes on writing indexes, also with backups that fail
+// for that, and none of those is copied. Should the pack belong to a backup that was broken off, it does no harm.
 func Heal(ctx context.Context, src, dst *Store, prefix string, o Options) (Healed, error) {
 	out := Healed{Prefix: prefix}
 	here, there, err := bothEnds(ctx, src, dst, prefix)
@@ -229,7 +230,8 @@ func (h *Healed) mend(ctx context.Context, src, dst *Store, here, there *holding
 	if h.There, err = scrub(ctx, dst, h.Prefix, there, o); err != nil {
 		return err
 	}
-	if there.config != nil && len(there.index) > 0 && sameNames(here.index, there.index) {
+	ahead := func(i item) bool { return there.find(index, i.sum) == nil }
+	if there.config != nil && len(here.index) > 0 && !slices.ContainsFunc(here.index, ahead) {
 		for _, i := range here.data {
 			if there.find(data, i.sum) == nil {
 				h.Lost = append(h.Lost, i.key(h.Prefix, data))

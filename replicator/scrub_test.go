@@ -106,6 +106,14 @@ func TestHeal(t *testing.T) {
 			})
 		}
 	})
+	t.Run("a home's lost pack comes back, also where it has backups that the replica lacks", func(t *testing.T) {
+		s := sick(t)
+		s.source.Forget(s.data[2])
+		s.add("index", "newer")
+		if h := s.heal(t, s.to, s.from); !cmp.Equal(h.Lost, []string{s.data[2]}) || !cmp.Equal(h.Repaired.Written, h.Lost) {
+			t.Errorf("got %+v", h)
+		}
+	})
 	t.Run("what was forgotten and pruned does not come back", func(t *testing.T) {
 		s := sick(t)
 		s.source.Forget("shop/snapshots/" + s.snapshots[0])
