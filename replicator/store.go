@@ -64,10 +64,7 @@ type Store struct {
 // Open checks the configuration; it sends nothing.
 func Open(c StoreConfig) (*Store, error) {
 	u, err := url.Parse(c.Endpoint)
-	if err != nil {
-		return nil, fmt.Errorf("open store: endpoint: %w", err)
-	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("open store: endpoint %q: want http://HOST:PORT or https://HOST:PORT", c.Endpoint)
 	}
 	if c.Bucket == "" {

@@ -62,6 +62,8 @@ func TestStoreCheck_Refuses(t *testing.T) {
 		"no store":    {nil, codeFailed, "1 arg"}, // cobra's own; markStart makes it 2
 		"no s3":       {[]string{"bucket", "--endpoint", s.from.Endpoint}, codeUsage, "bucket: want s3://BUCKET"},
 		"no endpoint": {[]string{"s3://bucket"}, codeUsage, "Give --endpoint https://HOST:PORT, or $DRP_STORE_ENDPOINT"},
+		"no scheme":   {[]string{"s3://bucket", "--endpoint", "127.0.0.1:9000", "--credentials", file}, codeUsage, `endpoint "127.0.0.1:9000": want http://HOST:PORT or https://HOST:PORT`},
+		"a path":      {[]string{"s3://bucket", "--endpoint", s.from.Endpoint + "/bucket", "--credentials", file}, codeUsage, `/bucket": want http://HOST:PORT`},
 		"no keys":     {[]string{"s3://bucket", "--endpoint", s.from.Endpoint}, codeUsage, "give --credentials FILE, or set $DRP_STORE_ACCESS_KEY"},
 		"elsewhere":   {[]string{"s3://other", "--endpoint", s.from.Endpoint, "--credentials", file}, codeFailed, "it is not there"},
 	} {

@@ -87,6 +87,9 @@ func (s *storeFlags) config() (config replicator.StoreConfig, folder string, err
 		return config, "", usageError{fmt.Errorf("%s: %w", s.given(), err)}
 	}
 	config.AccessKey, config.SecretKey = keys.AccessKey, keys.SecretKey
+	if _, err := replicator.Open(config); err != nil { // it sends nothing
+		return config, "", usageError{fmt.Errorf("%s: %w", s.given(), err)}
+	}
 	return config, folder, nil
 }
 
