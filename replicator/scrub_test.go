@@ -114,6 +114,16 @@ func TestHeal(t *testing.T) {
 			t.Errorf("got %+v", h)
 		}
 	})
+	t.Run("no pack counts as lost by a copy without an index", func(t *testing.T) {
+		s := sick(t)
+		s.source.Forget(s.data[2])
+		for _, i := range s.index {
+			s.target.Forget(i)
+		}
+		if h := s.heal(t, s.to, s.from); len(h.Lost) > 0 {
+			t.Errorf("got %+v", h)
+		}
+	})
 	t.Run("what was forgotten and pruned does not come back", func(t *testing.T) {
 		s := sick(t)
 		s.source.Forget("shop/snapshots/" + s.snapshots[0])
