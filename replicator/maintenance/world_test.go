@@ -1,6 +1,7 @@
 package maintenance_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -25,19 +26,17 @@ var (
 	worldSeed = flag.Uint64("seed", 0, "of the first sequence of TestWorld; 0: a new one")
 )
 
-const (
-	worldAccount = "shop"
-	worldGrace   = 30 * time.Hour
-)
+const worldGrace = 30 * time.Hour
 
 // world is three sites, the leader's catalogue, and what may go wrong.
 type world struct {
-	t      *testing.T
-	seed   uint64
-	random *rand.Rand
-	clock  atomic.Int64 // the true time
-	tool   *model
-	sites  []*worldSite
+	t       *testing.T
+	account string // another one in each sequence: what a dead process has sent may arrive in the next
+	seed    uint64
+	random  *rand.Rand
+	clock   atomic.Int64 // the true time
+	tool    *model
+	sites   []*worldSite
 
 	home, epoch int
 	catalogue   map[string]*entry
@@ -147,6 +146,7 @@ func TestWorld(t *testing.T) {
 	w.sites = newWorldSites(t, w)
 	did := make(map[string]int)
 	for n := range *sequences {
+		w.account = fmt.Sprint("shop", n)
 		w.begin(seed + uint64(n))
 		for range 30 {
 			w.step()
@@ -172,6 +172,7 @@ func TestWorld(t *testing.T) {
 }
 
 func (w *world) begin(seed uint64) {
+	w.account = cmp.Or(w.account, "shop")
 	w.random, w.seed = rand.New(rand.NewPCG(seed, 1)), seed
 	w.set(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	w.tool = &model{random: rand.New(rand.NewPCG(seed, 2))}
@@ -186,9 +187,9 @@ func (w *world) begin(seed uint64) {
 		s.storeOff.Store(0)
 		s.marked = make(map[string]time.Time)
 	}
-	w.sites[0].double.Store("shop/config", []byte("config"))
+	w.sites[0].double.Store(w.account+"/config", []byte("config"))
 	name, key := w.tool.file(modelFile{})
-	w.sites[0].double.Store("shop/keys/"+name, key)
+	w.sites[0].double.Store(w.account+"/keys/"+name, key)
 	w.backup(0)
 }
 
@@ -246,7 +247,7 @@ func (w *world) maybeDying(s *worldSite, f func(ctx context.Context)) {
 func (w *world) files(s *worldSite, class string) map[string]modelFile {
 	files := make(map[string]modelFile)
 	for key, content := range s.double.Objects() {
-		if rest, ok := strings.CutPrefix(key, "shop/"+class+"/"); ok {
+		if rest, ok := strings.CutPrefix(key, w.account+"/"+class+"/"); ok {
 			var f modelFile
 			if err := json.Unmarshal(content, &f); err != nil {
 				w.t.Fatal(err)
@@ -260,7 +261,7 @@ func (w *world) files(s *worldSite, class string) map[string]modelFile {
 // backup takes up blobs that the site's index names, as restic does.
 func (w *world) backup(site int) {
 	s := w.sites[site]
-	if _, err := s.keeper.Tend(context.Background(), worldAccount); err != nil {
+	if _, err := s.keeper.Tend(context.Background(), w.account); err != nil {
 		w.t.Fatal(err)
 	}
 	known := make(map[string]bool)
@@ -283,11 +284,11 @@ func (w *world) backup(site int) {
 	}
 	snapshot.Blobs = append(snapshot.Blobs, fresh.Blobs...)
 	pack, content := w.tool.file(fresh)
-	s.double.Store("shop/data/"+pack[:2]+"/"+pack, content)
+	s.double.Store(w.account+"/data/"+pack[:2]+"/"+pack, content)
 	index, content := w.tool.file(modelFile{Packs: map[string][]string{pack: fresh.Blobs}})
-	s.double.Store("shop/index/"+index, content)
+	s.double.Store(w.account+"/index/"+index, content)
 	id, content := w.tool.file(snapshot)
-	s.double.Store("shop/snapshots/"+id, content)
+	s.double.Store(w.account+"/snapshots/"+id, content)
 	w.catalogue[id] = &entry{blobs: snapshot.Blobs, at: map[int]bool{site: true}}
 	w.order = append(w.order, id)
 	w.did("backup %s %.8s %v", s.name, id, snapshot.Blobs)
@@ -301,13 +302,13 @@ func (w *world) copy(from, to int) {
 		var lists []maintenance.List
 		var err error
 		if from == w.home {
-			lists, err = s.keeper.Pending(ctx, source.store, worldAccount, uint64(w.epoch))
+			lists, err = s.keeper.Pending(ctx, source.store, w.account, uint64(w.epoch))
 		} else {
-			options.Skip, err = s.keeper.Over(ctx, worldAccount)
+			options.Skip, err = s.keeper.Over(ctx, w.account)
 		}
 		var report replicator.Report
 		if err == nil {
-			report, err = replicator.Pass(ctx, source.store, s.store, "shop/", options)
+			report, err = replicator.Pass(ctx, source.store, s.store, w.account+"/", options)
 			for _, id := range report.Snapshots {
 				if e := w.catalogue[id]; e != nil {
 					e.at[to] = true
@@ -318,7 +319,7 @@ func (w *world) copy(from, to int) {
 		if err != nil || len(lists) == 0 {
 			return
 		}
-		result, err := s.keeper.Follow(ctx, source.store, worldAccount, lists)
+		result, err := s.keeper.Follow(ctx, source.store, w.account, lists)
 		if result.Objects > 0 {
 			w.did("followed %s: %d objects: %v", s.name, result.Objects, err)
 		} else {
@@ -359,7 +360,7 @@ func (w *world) mark() (forget, known []string) {
 
 func (w *world) maintain() {
 	forget, known := w.mark()
-	job := maintenance.Job{Account: worldAccount, Epoch: uint64(w.epoch), Forget: forget, Known: known}
+	job := maintenance.Job{Account: w.account, Epoch: uint64(w.epoch), Forget: forget, Known: known}
 	if w.random.IntN(4) == 0 {
 		w.stale = append(w.stale, staleJob{w.home, job})
 	}
@@ -390,7 +391,7 @@ func (w *world) doStale() {
 
 // failover moves the home to a site that can be restored from.
 func (w *world) failover(to int) {
-	if _, err := w.sites[to].keeper.Tend(context.Background(), worldAccount); err != nil {
+	if _, err := w.sites[to].keeper.Tend(context.Background(), w.account); err != nil {
 		w.t.Fatal(err)
 	}
 	if len(w.files(w.sites[to], "snapshots")) == 0 {
@@ -418,7 +419,7 @@ func (w *world) setClock(site int) {
 func (w *world) early(s *worldSite) {
 	there := make(map[string]bool)
 	for key := range s.double.Objects() {
-		if run, ok := strings.CutSuffix(strings.TrimPrefix(key, ".trash/shop/"), "/complete.json"); ok {
+		if run, ok := strings.CutSuffix(strings.TrimPrefix(key, ".trash/"+w.account+"/"), "/complete.json"); ok {
 			there[run] = true
 			if s.marked[run].IsZero() {
 				s.marked[run] = w.now().Add(-time.Minute) // it was made in the last step
@@ -440,12 +441,12 @@ func (w *world) early(s *worldSite) {
 func (w *world) tend(site int) {
 	s := w.sites[site]
 	if len(w.files(s, "snapshots")) > 0 && w.random.IntN(2) == 0 {
-		if err := s.keeper.HasRead(context.Background(), worldAccount, 1, 1, s.keeper.Now()); err != nil {
+		if err := s.keeper.HasRead(context.Background(), w.account, 1, 1, s.keeper.Now()); err != nil {
 			w.t.Fatal(err)
 		}
 	}
 	w.maybeDying(s, func(ctx context.Context) {
-		_, err := s.keeper.Tend(ctx, worldAccount)
+		_, err := s.keeper.Tend(ctx, w.account)
 		w.did("tend %s: %v", s.name, err)
 	})
 }
@@ -454,8 +455,8 @@ func (w *world) tend(site int) {
 func (w *world) trash(s *worldSite) (n int) {
 	objects := s.double.Objects()
 	for key := range objects {
-		run, _, _ := strings.Cut(strings.TrimPrefix(key, ".trash/shop/"), "/")
-		if _, complete := objects[".trash/shop/"+run+"/complete.json"]; complete {
+		run, _, _ := strings.Cut(strings.TrimPrefix(key, ".trash/"+w.account+"/"), "/")
+		if _, complete := objects[".trash/"+w.account+"/"+run+"/complete.json"]; complete {
 			n++
 		}
 	}
@@ -467,7 +468,7 @@ func (w *world) trash(s *worldSite) (n int) {
 func (w *world) look() {
 	for n, s := range w.sites {
 		before := w.trash(s)
-		if _, err := s.keeper.Tend(context.Background(), worldAccount); err != nil {
+		if _, err := s.keeper.Tend(context.Background(), w.account); err != nil {
 			w.t.Errorf("%s: tend: %v", s.name, err)
 			continue
 		}
