@@ -173,10 +173,6 @@ func (k *Keeper) Lost(ctx context.Context, account string, known []string) ([]st
 	if len(lost) == 0 {
 		return nil, nil
 	}
-	over, err := k.Over(ctx, account)
-	if err != nil || over == nil {
-		return lost, err
-	}
-	names := over(nil)
-	return slices.DeleteFunc(lost, func(id string) bool { return names["snapshots/"+id] }), nil
+	over, err := k.named(ctx, account)
+	return slices.DeleteFunc(lost, func(id string) bool { return over["snapshots/"+id] }), err
 }
