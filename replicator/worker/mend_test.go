@@ -1,0 +1,83 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+
+	"drp/replicator"
+	"drp/replicator/maintenance"
+	"drp/replicator/restic"
+	"drp/replicator/storetest"
+	"drp/replicator/verify"
+)
+
+// content is restic that finds everything good.
+type content struct{ verify.Tool }
+
+func (content) Check(context.Context, restic.Repository, restic.CheckOptions) error { return nil }
+
+// TestVerify_LostEverywhere: a snapshot that no copy has any more keeps nobody from looking at all else, and from mending it; and
+// nothing counts as read as long as it is not there.
+func TestVerify_LostEverywhere(t *testing.T) {
+	here, there := storetest.NewDouble(t), storetest.NewDouble(t)
+	named := func(class, content string) string {
+		sum := sha256.Sum256([]byte(content))
+		name := hex.EncodeToString(sum[:])
+		if class == "data" {
+			name = name[:2] + "/" + name
+		}
+		for _, d := range []*storetest.Double{here, there} {
+			d.Store("shop/"+class+"/"+name, []byte(content))
+		}
+		return "shop/" + class + "/" + name
+	}
+	for _, d := range []*storetest.Double{here, there} {
+		d.Store("shop/config", []byte("config"))
+	}
+	named("keys", "key")
+	named("index", "index")
+	known := strings.TrimPrefix(named("snapshots", "snapshot"), "shop/snapshots/")
+	pack := named("data", "pack")
+	here.Store(pack, []byte("pakk"))
+	open := func(d *storetest.Double) *replicator.Store {
+		s, err := replicator.Open(replicator.StoreConfig{Endpoint: d.Endpoint, Bucket: d.Bucket, AccessKey: "a", SecretKey: "b", Retries: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		return s
+	}
+	w := &Worker{Site: "par1", Store: open(here), Sources: map[string]Key{"par2": {"a", "b"}}}
+	w.Keeper = &maintenance.Keeper{Site: "par1", Store: w.Store}
+	w.Verifier = &verify.Verifier{Store: w.Store, Tool: content{}, Scratch: t.TempDir()}
+	job := VerifyJob{
+		Account: "shop", Kind: "scrubbed", Known: []string{known, strings.Repeat("e", 64)},
+		Copies: []Copy{{"par2", StoreAddress{Endpoint: there.Endpoint, Bucket: there.Bucket}}},
+	}
+	err := w.verifyHere(t.Context(), job)
+	if !errors.Is(err, verify.ErrDamaged) || !strings.Contains(err.Error(), "1 of 2 snapshots") || !strings.Contains(err.Error(), "1 objects were repaired from par2") {
+		t.Errorf("got %v", err)
+	}
+	if got := string(here.Objects()[pack]); got != "pack" {
+		t.Errorf("the pack holds %q", got)
+	}
+
+	job.Kind, job.Part, job.Parts = "checked", 1, 1
+	if err := w.verifyHere(t.Context(), job); !errors.Is(err, verify.ErrDamaged) || strings.Contains(err.Error(), "repaired") {
+		t.Errorf("once more, with all else good: got %v", err)
+	}
+	if mark := string(here.Objects()[".marks/shop/read.json"]); mark == "" || strings.Contains(mark, "since") {
+		t.Errorf("what counts as read: %q", mark)
+	}
+	job.Known = job.Known[:1]
+	if err := w.verifyHere(t.Context(), job); err != nil {
+		t.Errorf("when it is over: %v", err)
+	}
+	if mark := string(here.Objects()[".marks/shop/read.json"]); !strings.Contains(mark, "since") {
+		t.Errorf("what counts as read when it is over: %q", mark)
+	}
+}
