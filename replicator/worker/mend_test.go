@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -43,15 +44,7 @@ func TestVerify_LostEverywhere(t *testing.T) {
 	known := strings.TrimPrefix(named("snapshots", "snapshot"), "shop/snapshots/")
 	pack := named("data", "pack")
 	here.Store(pack, []byte("pakk"))
-	open := func(d *storetest.Double) *replicator.Store {
-		s, err := replicator.Open(replicator.StoreConfig{Endpoint: d.Endpoint, Bucket: d.Bucket, AccessKey: "a", SecretKey: "b", Retries: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Close)
-		return s
-	}
-	w := &Worker{Site: "par1", Store: open(here), Sources: map[string]Key{"par2": {"a", "b"}}}
+	w := &Worker{Site: "par1", Store: openDouble(t, here), Sources: map[string]Key{"par2": {"a", "b"}}}
 	w.Keeper = &maintenance.Keeper{Site: "par1", Store: w.Store}
 	w.Verifier = &verify.Verifier{Store: w.Store, Tool: content{}, Scratch: t.TempDir()}
 	job := VerifyJob{
@@ -80,4 +73,64 @@ func TestVerify_LostEverywhere(t *testing.T) {
 	if mark := string(here.Objects()[".marks/shop/read.json"]); !strings.Contains(mark, "since") {
 		t.Errorf("what counts as read when it is over: %q", mark)
 	}
+}
+
+// TestVerify_DisownedByTheHome: who has taken the home's worker over can name snapshots as over that the catalogue wants to stay, and
+// the replica follows. It does not look as if all were well there then, and what went does not leave the trash.
+func TestVerify_DisownedByTheHome(t *testing.T) {
+	here, there := storetest.NewDouble(t), storetest.NewDouble(t)
+	named := func(class, content string) string {
+		sum := sha256.Sum256([]byte(content))
+		name := hex.EncodeToString(sum[:])
+		if class == "data" {
+			name = name[:2] + "/" + name
+		}
+		here.Store("shop/"+class+"/"+name, []byte(content))
+		there.Store("shop/"+class+"/"+name, []byte(content))
+		return class + "/" + name
+	}
+	here.Store("shop/config", []byte("config"))
+	named("keys", "key")
+	named("index", "index")
+	named("data", "pack")
+	stays, taken := named("snapshots", "stays"), named("snapshots", "taken")
+	here.Forget("shop/" + taken)
+	list, err := json.Marshal(maintenance.List{Account: "shop", Epoch: 1, Run: "1-20260101T000000-abcdefghij", Names: []string{taken}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(list)
+	here.Store(".tombstones/shop/1-20260101T000000-abcdefghij-"+hex.EncodeToString(sum[:])+".json", list)
+	here.Store(".marks/shop/read.json", []byte(`{"since":"2026-01-02T00:00:00Z"}`))
+	w := &Worker{Site: "par2", Store: openDouble(t, here), Sources: map[string]Key{"par3": {"a", "b"}}}
+	w.Keeper = &maintenance.Keeper{Site: "par2", Store: w.Store}
+	w.Verifier = &verify.Verifier{Store: w.Store}
+	job := VerifyJob{
+		Account: "shop", Kind: "scrubbed", Known: []string{strings.TrimPrefix(stays, "snapshots/"), strings.TrimPrefix(taken, "snapshots/")},
+		Copies: []Copy{{"par3", StoreAddress{Endpoint: there.Endpoint, Bucket: there.Bucket}}},
+	}
+	err = w.verifyHere(t.Context(), job)
+	if !errors.Is(err, verify.ErrDamaged) || !strings.Contains(err.Error(), "1 of 2 snapshots") || !strings.Contains(err.Error(), "names 1 of them as over") {
+		t.Errorf("got %v", err)
+	}
+	if _, ok := here.Objects()["shop/"+taken]; ok {
+		t.Error("what a list names came back")
+	}
+	if mark := string(here.Objects()[".marks/shop/read.json"]); strings.Contains(mark, "since") {
+		t.Errorf("what counts as read: %q", mark)
+	}
+	job.Known = job.Known[:1]
+	if err := w.verifyHere(t.Context(), job); err != nil {
+		t.Errorf("when the catalogue knows it as over: %v", err)
+	}
+}
+
+func openDouble(t *testing.T, d *storetest.Double) *replicator.Store {
+	t.Helper()
+	s, err := replicator.Open(replicator.StoreConfig{Endpoint: d.Endpoint, Bucket: d.Bucket, AccessKey: "a", SecretKey: "b", Retries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
 }

@@ -279,14 +279,15 @@ func (w *Worker) verifyHere(ctx context.Context, job VerifyJob) error {
 	if err := w.Keeper.CheckConfig(ctx, job.Account); err != nil {
 		return err
 	}
-	lost, err := w.Keeper.Lost(ctx, job.Account, job.Known)
+	lost, over, err := w.Keeper.Lost(ctx, job.Account, job.Known)
 	if err != nil {
 		return err
 	}
-	var missed error
-	if len(lost) > 0 {
-		missed = fmt.Errorf("%w: %d of %d snapshots that should be here are not, such as %.8s", verify.ErrDamaged, len(lost), len(job.Known), lost[0])
+	missed := missing(lost, over, len(job.Known))
+	if missed != nil {
 		missed = errors.Join(missed, w.Keeper.Doubt(ctx, job.Account)) // what they need may lie in the trash
+	}
+	if len(lost) > 0 {
 		missed = w.mend(ctx, job, w.bringBack(lost), missed)
 	}
 	err = w.look(ctx, job, missed == nil) // at all else, too: it may be that no copy has them any more
@@ -295,6 +296,19 @@ func (w *Worker) verifyHere(ctx context.Context, job VerifyJob) error {
 	}
 	if err = w.mend(ctx, job, w.remedy(job, err), err); missed != nil {
 		err = errors.Join(missed, err)
+	}
+	return err
+}
+
+// missing says which snapshots are not here that should be; nil: none.
+func missing(lost, over []string, known int) error {
+	gone := slices.Concat(lost, over)
+	if len(gone) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("%w: %d of %d snapshots that should be here are not, such as %.8s", verify.ErrDamaged, len(gone), known, gone[0])
+	if len(over) > 0 {
+		err = fmt.Errorf("%w; a list of tombstones here names %d of them as over, which the catalogue does not: they do not come back by themselves", err, len(over))
 	}
 	return err
 }
