@@ -64,10 +64,10 @@ func (w *Worker) mend(ctx context.Context, job VerifyJob, repair remedy, damage 
 			failed = append(failed, fmt.Errorf("repair it from %s: %w", c.Site, err))
 		} else if n := len(unhealed); n > 0 {
 			failed = append(failed, fmt.Errorf("%s has no good copy of %d objects, such as %s", c.Site, n, unhealed[0]))
-		} else {
+		} else if written > 0 {
 			failed = nil
 			break
-		}
+		} // else it lacks the same, or there was nothing to bring: another copy may have more
 	}
 	if len(done) > 0 {
 		damage = fmt.Errorf("%w; %s", damage, strings.Join(done, ", "))

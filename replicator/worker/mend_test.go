@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -133,4 +134,43 @@ func openDouble(t *testing.T, d *storetest.Double) *replicator.Store {
 	}
 	t.Cleanup(s.Close)
 	return s
+}
+
+// failing is restic that misses something.
+type failing struct{ verify.Tool }
+
+func (failing) Check(context.Context, restic.Repository, restic.CheckOptions) error {
+	return fmt.Errorf("a pack is not in the index: %w", restic.ErrFailed)
+}
+
+// TestVerify_NextCopy: a copy that has nothing to give does not keep another one from being asked.
+func TestVerify_NextCopy(t *testing.T) {
+	here, second, third := storetest.NewDouble(t), storetest.NewDouble(t), storetest.NewDouble(t)
+	store := func(class, content string, in ...*storetest.Double) string {
+		sum := sha256.Sum256([]byte(content))
+		key := "shop/" + class + "/" + hex.EncodeToString(sum[:])
+		for _, d := range in {
+			d.Store("shop/config", []byte("config"))
+			d.Store(key, []byte(content))
+		}
+		return key
+	}
+	for _, class := range []string{"keys", "data/" + "2d", "index", "snapshots"} {
+		store(class, "x", here, second, third)
+	}
+	lost := store("index", "lost", third)
+	w := &Worker{Site: "par1", Store: openDouble(t, here), Sources: map[string]Key{"par2": {"a", "b"}, "par3": {"a", "b"}}}
+	w.Keeper = &maintenance.Keeper{Site: "par1", Store: w.Store}
+	w.Verifier = &verify.Verifier{Store: w.Store, Tool: failing{}, Scratch: t.TempDir()}
+	job := VerifyJob{Account: "shop", Kind: "checked", Part: 1, Parts: 1, Copies: []Copy{
+		{"par2", StoreAddress{Endpoint: second.Endpoint, Bucket: second.Bucket}},
+		{"par3", StoreAddress{Endpoint: third.Endpoint, Bucket: third.Bucket}},
+	}}
+	err := w.verifyHere(t.Context(), job)
+	if !errors.Is(err, restic.ErrFailed) || !strings.Contains(err.Error(), "1 objects were repaired from par3") {
+		t.Errorf("got %v", err)
+	}
+	if _, ok := here.Objects()[lost]; !ok {
+		t.Error("the index is not back")
+	}
 }
