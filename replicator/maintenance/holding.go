@@ -156,27 +156,34 @@ func (k *Keeper) CheckConfig(ctx context.Context, account string) error {
 	return fmt.Errorf("read %s/%s: %w", k.Store, key, replicator.ErrNotFound)
 }
 
-// Lost are those of the snapshots known that are not here, and that no list of tombstones here names as over.
-func (k *Keeper) Lost(ctx context.Context, account string, known []string) ([]string, error) {
+// Lost are those of the snapshots known that are not here. Over are others of these: a list of tombstones here names them, and so
+// nothing brings them back. Whoever knows them to stay is behind the times, or who wrote that list had no right to.
+func (k *Keeper) Lost(ctx context.Context, account string, known []string) (lost, over []string, err error) {
 	if len(known) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	list, err := k.Store.List(ctx, account+"/snapshots/")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	here := make(map[string]bool, len(list))
 	for _, o := range list {
 		here[path.Base(o.Key)] = true
 	}
-	lost := slices.DeleteFunc(slices.Clone(known), func(id string) bool { return here[id] })
-	if len(lost) == 0 {
-		return nil, nil
+	gone := slices.DeleteFunc(slices.Clone(known), func(id string) bool { return here[id] })
+	if len(gone) == 0 {
+		return nil, nil, nil
 	}
-	over, err := k.Over(ctx, account)
-	if err != nil || over == nil {
-		return lost, err
+	named, err := k.named(ctx, account)
+	if err != nil {
+		return nil, nil, err
 	}
-	names := over(nil)
-	return slices.DeleteFunc(lost, func(id string) bool { return names["snapshots/"+id] }), nil
+	for _, id := range gone {
+		if named["snapshots/"+id] {
+			over = append(over, id)
+		} else {
+			lost = append(lost, id)
+		}
+	}
+	return lost, over, nil
 }

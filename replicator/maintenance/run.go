@@ -105,7 +105,7 @@ func (k *Keeper) choose(ctx context.Context, j Job, before *holding, result *Res
 		}
 	}
 	slices.Sort(result.Unknown)
-	var wanted []string
+	var wanted, gone []string
 	for _, id := range j.Forget {
 		switch {
 		case !known[id]:
@@ -114,14 +114,18 @@ func (k *Keeper) choose(ctx context.Context, j Job, before *holding, result *Res
 		case here[id]:
 			wanted = append(wanted, id)
 		default:
-			result.Forgotten = append(result.Forgotten, id)
+			gone = append(gone, id)
 		}
 	}
+	if err := k.disown(ctx, j, gone); err != nil {
+		return nil, nil, err
+	}
+	result.Forgotten = gone
 	// What is over was chosen by what the catalogue believes to remain; and a prune would take the packs of what only its listing, or
 	// one file, lacks.
 	for _, id := range j.Known {
 		if !here[id] && !slices.Contains(j.Forget, id) {
-			return nil, nil, fmt.Errorf("snapshot %.8s of %s is to stay and is not there: nothing is deleted until a look at this copy has brought it back from another site", id, j.Account)
+			return nil, nil, fmt.Errorf("snapshot %.8s of %s is to stay and is not there: nothing is deleted until a look at this copy has brought it back from another site, or it is over", id, j.Account)
 		}
 	}
 	if len(wanted) == 0 {

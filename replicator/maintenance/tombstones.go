@@ -157,32 +157,15 @@ func (k *Keeper) condense(ctx context.Context, account string, epoch uint64) err
 // had, only snapshots are left out: that snapshot may need packs which are over for all others, and that index, which a prune may
 // have left that was broken off, may name them. An index here that names what is not would have the next backup build on it.
 func (k *Keeper) Over(ctx context.Context, account string) (func(listed []string) map[string]bool, error) {
-	if err := checkAccount(account); err != nil {
+	all, err := k.named(ctx, account)
+	if err != nil || len(all) == 0 {
 		return nil, err
 	}
-	keys, err := listKeys(ctx, k.Store, account, ^uint64(0))
-	if err != nil {
-		return nil, err
-	}
-	all, forgotten := make(map[string]bool), make(map[string]bool)
-	for _, key := range keys {
-		l, err := readList(ctx, k.Store, account, key)
-		if errors.Is(err, errBrokenList) {
-			k.log(account).Error("a list of tombstones is not believed", "error", err)
-			continue
+	forgotten := make(map[string]bool)
+	for name := range all {
+		if classOf(name) == "snapshots" {
+			forgotten[name] = true
 		}
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range l.Names {
-			all[name] = true
-			if classOf(name) == "snapshots" {
-				forgotten[name] = true
-			}
-		}
-	}
-	if len(all) == 0 {
-		return nil, nil
 	}
 	here, err := hold(ctx, k.Store, account)
 	if err != nil {
@@ -196,4 +179,55 @@ func (k *Keeper) Over(ctx context.Context, account string) (func(listed []string
 		}
 		return all
 	}, nil
+}
+
+// named is all that this site's lists name.
+func (k *Keeper) named(ctx context.Context, account string) (map[string]bool, error) {
+	if err := checkAccount(account); err != nil {
+		return nil, err
+	}
+	keys, err := listKeys(ctx, k.Store, account, ^uint64(0))
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]bool)
+	for _, key := range keys {
+		l, err := readList(ctx, k.Store, account, key)
+		if errors.Is(err, errBrokenList) {
+			k.log(account).Error("a list of tombstones is not believed", "error", err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range l.Names {
+			all[name] = true
+		}
+	}
+	return all, nil
+}
+
+// disown writes a list of those snapshots that are over and were not here to be taken away: the home has lost them, or never had
+// them. A replica that has one would wait for it to come to the home, and follow no list any more.
+func (k *Keeper) disown(ctx context.Context, j Job, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	named, err := k.named(ctx, j.Account)
+	if err != nil {
+		return err
+	}
+	l := List{Account: j.Account, Epoch: j.Epoch, Run: k.newRun(j.Epoch), At: k.now().UTC()}
+	for _, id := range ids {
+		if name := "snapshots/" + id; !named[name] {
+			l.Names = append(l.Names, name)
+		}
+	}
+	if len(l.Names) == 0 {
+		return nil
+	}
+	if err := l.seal(); err != nil {
+		return err
+	}
+	return k.putList(ctx, l)
 }

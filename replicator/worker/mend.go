@@ -44,9 +44,8 @@ func (m *mends) due(job VerifyJob, now time.Time) bool {
 // mend repairs what a look has found to be damaged here from other sites' copies: the replica's from its home's, and the
 // home's from a replica's. The look has failed all the same, and the words for it say what was done: that all is good again the
 // next one has to find.
-func (w *Worker) mend(ctx context.Context, job VerifyJob, lost []string, damage error) error {
+func (w *Worker) mend(ctx context.Context, job VerifyJob, repair remedy, damage error) error {
 	prefix, err := prefixOf(job.Account)
-	repair := w.remedy(job, prefix, lost, damage)
 	if err != nil || repair == nil {
 		return damage
 	}
@@ -57,7 +56,7 @@ func (w *Worker) mend(ctx context.Context, job VerifyJob, lost []string, damage 
 	var done []string
 	var failed []error
 	for _, c := range job.Copies {
-		written, unhealed, err := w.mendFrom(ctx, c, repair, log.With("account", job.Account))
+		written, unhealed, err := w.mendFrom(ctx, c, prefix, repair, log.With("account", job.Account))
 		if written > 0 {
 			done = append(done, fmt.Sprintf("%d objects were repaired from %s", written, c.Site))
 		}
@@ -65,10 +64,10 @@ func (w *Worker) mend(ctx context.Context, job VerifyJob, lost []string, damage 
 			failed = append(failed, fmt.Errorf("repair it from %s: %w", c.Site, err))
 		} else if n := len(unhealed); n > 0 {
 			failed = append(failed, fmt.Errorf("%s has no good copy of %d objects, such as %s", c.Site, n, unhealed[0]))
-		} else {
+		} else if written > 0 {
 			failed = nil
 			break
-		}
+		} // else it lacks the same, or there was nothing to bring: another copy may have more
 	}
 	if len(done) > 0 {
 		damage = fmt.Errorf("%w; %s", damage, strings.Join(done, ", "))
@@ -77,22 +76,25 @@ func (w *Worker) mend(ctx context.Context, job VerifyJob, lost []string, damage 
 }
 
 // remedy repairs this site's copy from another one. It tells how many objects it wrote, and which it would have.
-type remedy func(ctx context.Context, source *replicator.Store, o replicator.Options) (written int, unhealed []string, err error)
+type remedy func(ctx context.Context, source *replicator.Store, prefix string, o replicator.Options) (written int, unhealed []string, err error)
+
+// bringBack is what helps where snapshots are lost: only those come, and whatever else may be missing the look itself finds.
+func (w *Worker) bringBack(lost []string) remedy {
+	return func(ctx context.Context, source *replicator.Store, prefix string, o replicator.Options) (int, []string, error) {
+		keys := make([]string, len(lost))
+		for i, id := range lost {
+			keys[i] = prefix + "snapshots/" + id
+		}
+		r, err := replicator.Repair(ctx, source, w.Store, prefix, keys, o)
+		return len(r.Written), r.Unhealed, err
+	}
+}
 
 // remedy is what helps against a damage: nil when nothing does, or it was tried of late.
-func (w *Worker) remedy(job VerifyJob, prefix string, lost []string, damage error) remedy {
+func (w *Worker) remedy(job VerifyJob, damage error) remedy {
 	switch {
-	case len(lost) > 0: // only those: whatever else may be missing the next look finds
-		return func(ctx context.Context, source *replicator.Store, o replicator.Options) (int, []string, error) {
-			keys := make([]string, len(lost))
-			for i, id := range lost {
-				keys[i] = prefix + "snapshots/" + id
-			}
-			r, err := replicator.Repair(ctx, source, w.Store, prefix, keys, o)
-			return len(r.Written), r.Unhealed, err
-		}
 	case errors.Is(damage, restic.ErrWrongPassword): // a key file is missing: those are brought back, and nothing is read
-		return func(ctx context.Context, source *replicator.Store, o replicator.Options) (int, []string, error) {
+		return func(ctx context.Context, source *replicator.Store, prefix string, o replicator.Options) (int, []string, error) {
 			removed, err := keyfiles.Removed(ctx, w.Store, job.Account)
 			if err != nil {
 				return 0, nil, err
@@ -101,7 +103,7 @@ func (w *Worker) remedy(job VerifyJob, prefix string, lost []string, damage erro
 			return len(r.Written), r.Unhealed, err
 		}
 	case (errors.Is(damage, verify.ErrDamaged) || errors.Is(damage, restic.ErrFailed)) && len(job.Copies) > 0 && w.mends.due(job, time.Now()):
-		return func(ctx context.Context, source *replicator.Store, o replicator.Options) (int, []string, error) {
+		return func(ctx context.Context, source *replicator.Store, prefix string, o replicator.Options) (int, []string, error) {
 			r, err := replicator.Mend(ctx, source, w.Store, prefix, o)
 			if err == nil && len(r.Written) == 0 && errors.Is(damage, restic.ErrFailed) {
 				return w.takeIn(ctx, source, job.Account, prefix, o)
@@ -127,11 +129,11 @@ func (w *Worker) takeIn(ctx context.Context, source *replicator.Store, account, 
 }
 
 // mendFrom repairs from one copy.
-func (w *Worker) mendFrom(ctx context.Context, from Copy, repair remedy, log *slog.Logger) (written int, unhealed []string, err error) {
+func (w *Worker) mendFrom(ctx context.Context, from Copy, prefix string, repair remedy, log *slog.Logger) (written int, unhealed []string, err error) {
 	source, err := w.source(from.Site, from.Store)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer source.Close()
-	return repair(ctx, source, replicator.Options{Workers: 2, Logger: log})
+	return repair(ctx, source, prefix, replicator.Options{Workers: 2, Logger: log})
 }

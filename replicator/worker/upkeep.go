@@ -279,28 +279,48 @@ func (w *Worker) verifyHere(ctx context.Context, job VerifyJob) error {
 	if err := w.Keeper.CheckConfig(ctx, job.Account); err != nil {
 		return err
 	}
-	lost, err := w.Keeper.Lost(ctx, job.Account, job.Known)
+	lost, over, err := w.Keeper.Lost(ctx, job.Account, job.Known)
 	if err != nil {
 		return err
 	}
+	missed := missing(lost, over, len(job.Known))
+	if missed != nil {
+		missed = errors.Join(missed, w.Keeper.Doubt(ctx, job.Account)) // what they need may lie in the trash
+	}
 	if len(lost) > 0 {
-		err = fmt.Errorf("%w: %d of %d snapshots that should be here are not, such as %.8s", verify.ErrDamaged, len(lost), len(job.Known), lost[0])
-	} else {
-		err = w.look(ctx, job)
+		missed = w.mend(ctx, job, w.bringBack(lost), missed)
 	}
+	err = w.look(ctx, job, missed == nil) // at all else, too: it may be that no copy has them any more
 	if errors.Is(err, verify.ErrDamaged) || errors.Is(err, restic.ErrFailed) {
-		err = errors.Join(err, w.Keeper.Doubt(ctx, job.Account)) // what it needs may lie in the trash
+		err = errors.Join(err, w.Keeper.Doubt(ctx, job.Account))
 	}
-	return w.mend(ctx, job, lost, err)
+	if err = w.mend(ctx, job, w.remedy(job, err), err); missed != nil {
+		err = errors.Join(missed, err)
+	}
+	return err
 }
 
-func (w *Worker) look(ctx context.Context, job VerifyJob) error {
+// missing says which snapshots are not here that should be; nil: none.
+func missing(lost, over []string, known int) error {
+	gone := slices.Concat(lost, over)
+	if len(gone) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("%w: %d of %d snapshots that should be here are not, such as %.8s", verify.ErrDamaged, len(gone), known, gone[0])
+	if len(over) > 0 {
+		err = fmt.Errorf("%w; a list of tombstones here names %d of them as over, which the catalogue does not: they do not come back by themselves", err, len(over))
+	}
+	return err
+}
+
+// look is the look itself. Not all: snapshots were missing when it began, and what it reads does not count as read.
+func (w *Worker) look(ctx context.Context, job VerifyJob, all bool) error {
 	switch job.Kind {
 	case "scrubbed":
 		return w.Verifier.Scrub(ctx, job.Account)
 	case "checked":
 		began, err := w.Verifier.Check(ctx, job.Account, job.Password, job.Part, job.Parts)
-		if err != nil {
+		if err != nil || !all {
 			return err
 		}
 		return w.Keeper.HasRead(ctx, job.Account, job.Part, job.Parts, began)

@@ -172,13 +172,17 @@ func TestWorker_UpkeepReal(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, kind := range []string{"scrubbed", "checked", "proven"} {
-			job := VerifyJob{Account: "shop", Kind: kind, Password: password, Part: 1, Parts: 1, Snapshot: ids[1], Copies: []Copy{end.other}, Known: append([]string{over}, ids...)}
+			job := VerifyJob{Account: "shop", Kind: kind, Password: password, Part: 1, Parts: 1, Snapshot: ids[1], Copies: []Copy{end.other}, Known: ids}
 			err := end.w.verifyHere(t.Context(), job)
-			if kind == "scrubbed" && (!errors.Is(err, verify.ErrDamaged) || !strings.Contains(err.Error(), "1 of 3 snapshots") || !strings.Contains(err.Error(), "1 objects were repaired from "+end.other.Site)) {
+			if kind == "scrubbed" && (!errors.Is(err, verify.ErrDamaged) || !strings.Contains(err.Error(), "1 of 2 snapshots") || !strings.Contains(err.Error(), "1 objects were repaired from "+end.other.Site)) {
 				t.Errorf("%s without a snapshot: %v", end.at, err)
 			} else if kind != "scrubbed" && err != nil {
 				t.Errorf("%s, %s after the snapshot came back: %v", end.at, kind, err)
 			}
+		}
+		stale := VerifyJob{Account: "shop", Kind: "scrubbed", Copies: []Copy{end.other}, Known: append([]string{over}, ids...)}
+		if err := end.w.verifyHere(t.Context(), stale); !errors.Is(err, verify.ErrDamaged) || strings.Contains(err.Error(), "repaired") {
+			t.Errorf("%s, by a catalogue that does not know what is over: %v", end.at, err)
 		}
 		if kept, err := end.w.Store.List(t.Context(), "shop/snapshots/"); err != nil || len(kept) != 2 {
 			t.Errorf("%s: %d snapshots are there, want 2: %v", end.at, len(kept), err)
