@@ -136,6 +136,9 @@ func reportedOutcomes(n now) []action {
 		}
 		for _, t := range report.Tasks {
 			if task := n.view.Task(t.Task); task != nil && task.Status == state.TaskPending && task.Server == server.Name {
+				if t.Damaged {
+					actions = append(actions, doubted(n, task, t.Error)...)
+				}
 				actions = append(actions, propose{state.TaskFinish, state.TaskFinishData{
 					Task: t.Task, Error: state.Shorten(t.Error), Detail: state.Shorten(t.Detail), Snapshot: shortened(n.view, task.Account, t.Snapshot)}})
 			}
@@ -171,6 +174,22 @@ func reportedOutcomes(n now) []action {
 		}
 	}
 	return actions
+}
+
+// doubted counts what a backup has met as a failed check of its repository at the home: the check that follows soon finds out, and
+// has it repaired. The next backup may well be good, and rest on what is not there.
+func doubted(n now, task *state.Task, why string) []action {
+	repo := n.view.Repository(task.Account)
+	if task.Kind != state.TaskBackup || repo == nil || n.view.Level() < protectionLevel {
+		return nil
+	}
+	if v := n.view.Verification(repo.Row(), repo.Home.Site); v != nil {
+		if _, known := v.Errors[state.Checked]; known {
+			return nil
+		}
+	}
+	return []action{propose{state.VerificationRecord, state.VerificationRecordData{
+		Account: repo.Row(), Site: repo.Home.Site, Kind: state.Checked, Part: 1, Parts: 1, Error: state.Shorten("a backup has met damage: " + why)}}}
 }
 
 // reportedUpkeep is what workers did to repositories, and found in copies. Only a home's own worker speaks for it.

@@ -2,6 +2,9 @@ package orchestrator
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -290,4 +293,42 @@ func TestRun_silentServerNeedsThePersonsWord(t *testing.T) {
 			t.Errorf("got %+v, want it to wait for a person", out)
 		}
 	})
+}
+
+// A backup that meets damage counts as a failed check of the home's copy, once: each that fails would put the next check off.
+func TestReportedOutcomes_Damaged(t *testing.T) {
+	p := newPlatform(t)
+	p.account("a", state.Gold, gib/4)
+	p.start("a")
+	p.backup("a")
+	home := p.view().Repository("a").Home.Site
+	checks := func() (c state.Failure, due bool) {
+		if v := p.view().Verification("a", home); v != nil {
+			c = v.Errors[state.Checked]
+		}
+		return c, slices.ContainsFunc(p.now().kept(p.view().Repository("a")).verifications(home), func(c chore) bool { return c.kind == state.Checked })
+	}
+	for n := range 3 {
+		p.pass(time.Hour, "par1-s1", "par1-s2", "par2-s1", "par2-s2")
+		p.settle()
+		tasks := p.view().Tasks()
+		if len(tasks) != 1 {
+			t.Fatalf("%d tasks, want a backup", len(tasks))
+		}
+		report := wire.TaskReport{Task: tasks[0].ID, Error: fmt.Sprint("a tree is missing ", n), Damaged: n > 0}
+		p.seen.agent(wire.AgentReport{Server: tasks[0].Server, Tasks: []wire.TaskReport{report}}, p.at)
+		p.settle()
+		if b := p.view().BackupStatus("a"); b.Failures != n+1 {
+			t.Fatalf("got %+v, want %d failures", b, n+1)
+		}
+		failure, due := checks()
+		switch {
+		case n == 0 && (failure.Count != 0 || due):
+			t.Errorf("a backup that fails for another reason: %+v, %t", failure, due)
+		case n == 1 && (failure.Count != 1 || !strings.Contains(failure.Error, "a tree is missing 1") || due):
+			t.Errorf("got %+v, %t; want a failed check, and the next one a while later", failure, due)
+		case n == 2 && (failure.Count != 1 || !due):
+			t.Errorf("got %+v, %t; want the first one alone to count", failure, due)
+		}
+	}
 }

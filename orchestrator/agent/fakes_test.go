@@ -55,6 +55,7 @@ type world struct {
 	dumps      map[state.SnapshotID]map[string]string
 	document   string                 // account.json of the last backup
 	spoil      func(dir string) error // does something to what is restored of the files
+	fails      error                  // every backup, with it; nil: none
 	guardGone  bool
 	restores   map[state.SnapshotID]chan struct{} // a restore of it waits for the channel
 	backups    chan struct{}                      // backups wait for it; nil: they do not
@@ -443,7 +444,7 @@ func (w *world) Backup(ctx context.Context, account state.AccountName, _ home.ID
 			return Saved{}, ctx.Err()
 		}
 	}
-	return Saved{ID: state.SnapshotID(fmt.Sprintf("%064x", len(account))), Files: 1, Bytes: 2}, nil
+	return Saved{ID: state.SnapshotID(fmt.Sprintf("%064x", len(account))), Files: 1, Bytes: 2}, w.fails
 }
 
 func (w *world) Restore(ctx context.Context, _ home.IDs, _ wire.RepositoryAccess, from state.SnapshotID, path string, into home.Within) (Restored, error) {

@@ -60,7 +60,7 @@ func (r *Restic) Backup(ctx context.Context, account state.AccountName, ids home
 	saved := Saved{ID: state.SnapshotID(sum.SnapshotID), Files: sum.Files, Bytes: sum.Bytes}
 	if errors.Is(err, restic.ErrIncomplete) {
 		var only bool
-		if saved.Failed, only = unreadableMail(view, sum); !only {
+		if saved.Failed, only = unreadableMail(view, sum); !only || errors.Is(err, restic.ErrDamaged) {
 			return Saved{}, fmt.Errorf("%w: %s: snapshot %s lacks them", err, strings.Join(sum.Unreadable, ", "), saved.ID.Short())
 		}
 		err = nil

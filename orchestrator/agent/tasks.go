@@ -11,6 +11,7 @@ import (
 
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
+	"drp/replicator/restic"
 )
 
 // taskBoard is what the leader wants done, and what of it is done. It is under the agent's lock.
@@ -182,7 +183,7 @@ func (w *account) answer(ctx context.Context, t wire.DesiredTask) (*wire.TaskRep
 			err = because
 		}
 		if err != nil {
-			result = &wire.TaskReport{Task: task.ID, Error: sentence(err.Error())}
+			result = &wire.TaskReport{Task: task.ID, Error: sentence(err.Error()), Damaged: errors.Is(err, restic.ErrDamaged)}
 		}
 		w.Log.Info("task ended", "task", task.ID, "kind", task.Kind, "account", task.Account, "error", result.Error, "detail", result.Detail)
 	} else {

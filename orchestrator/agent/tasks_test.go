@@ -17,6 +17,7 @@ import (
 	"drp/orchestrator/agent/home/hometest"
 	"drp/orchestrator/wire"
 	"drp/raftstore/state"
+	"drp/replicator/restic"
 )
 
 func testLog(testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -48,6 +49,33 @@ func (w *world) expectAnswer(task state.TaskID, want string) {
 	if got := w.answered(task); got != want {
 		w.t.Errorf("answer to %s = %q, want %q", task, got, want)
 	}
+}
+
+// What a backup has met in the repository is told apart from what it could not read of the home, and stays told after a restart.
+func TestTasks_damaged(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		end := w.agent()
+		w.want(these(run("shop", 1)))
+		w.happened()
+		w.fails = fmt.Errorf("restic backup: %w: tree 1: %w", restic.ErrIncomplete, restic.ErrDamaged)
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		if got := w.last().Tasks[0]; !got.Damaged || got.Snapshot != nil || got.Error == "" {
+			t.Errorf("got %+v, want it to be damaged", got)
+		}
+		w.fails = restic.ErrIncomplete
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1), backupTask("b2", "shop", 1))
+		for _, got := range w.last().Tasks {
+			if got.Damaged != (got.Task == "b1") || got.Error == "" {
+				t.Errorf("got %+v, want the first one alone to be damaged", got)
+			}
+		}
+		end()
+		defer w.agent()()
+		w.want(these(run("shop", 1)), backupTask("b1", "shop", 1))
+		if got := w.last().Tasks[0]; !got.Damaged {
+			t.Errorf("after a restart: %+v", got)
+		}
+	})
 }
 
 func TestTasks_onceOnly(t *testing.T) {

@@ -76,7 +76,8 @@ type ObservedAccount struct {
 // TaskReport is the outcome of a task. The agent repeats it until the task is no longer desired.
 type TaskReport struct {
 	Task     state.TaskID    `json:"task"`
-	Error    string          `json:"error,omitempty"` // empty: done
+	Error    string          `json:"error,omitempty"`   // empty: done
+	Damaged  bool            `json:"damaged,omitempty"` // a backup failed since the repository lacks something; older agents say nothing
 	Detail   string          `json:"detail,omitempty"`
 	Snapshot *state.Snapshot `json:"snapshot,omitempty"` // backups: ID, Start, Finished, View, Files, Bytes
 }

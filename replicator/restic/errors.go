@@ -17,6 +17,12 @@ var (
 	ErrCancelled     = errors.New("restic was cancelled")           // 130, or our own deadline or cancellation
 )
 
+// ErrDamaged: in the words of a backup the repository could be damaged. It comes with ErrIncomplete.
+var ErrDamaged = errors.New("a tree of the repository is missing")
+
+// damageSaid is restic's word for that, in what it says of a directory.
+const damageSaid = "the repository could be damaged"
+
 // Error is a restic run that did not end with exit code 0.
 type Error struct {
 	Verb    string // backup, restore, …

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -59,7 +60,7 @@ type Summary struct {
 var snapshotName = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Backup makes a snapshot. With ErrIncomplete the Summary is valid and the snapshot exists, without what it names
-// as unreadable.
+// as unreadable; so with ErrDamaged.
 func (r *Runner) Backup(ctx context.Context, repo Repository, o BackupOptions) (Summary, error) {
 	// Paths differ from one filesystem snapshot to the next; host and tags do not, so they find the parent.
 	args := []string{"--no-scan", "--group-by=host,tags", "--host=" + o.Host}
@@ -105,6 +106,9 @@ func (r *Runner) Backup(ctx context.Context, repo Repository, o BackupOptions) (
 	}
 	if !snapshotName.MatchString(sum.SnapshotID) {
 		return Summary{}, &Error{Verb: "backup", Class: ErrFailed, Message: "no snapshot in its summary", Tail: said.text()}
+	}
+	if err != nil && slices.ContainsFunc(sum.Unreadable, func(s string) bool { return strings.Contains(s, damageSaid) }) {
+		err = fmt.Errorf("%w: %w", err, ErrDamaged)
 	}
 	return sum, err
 }

@@ -190,6 +190,40 @@ func inNamespace(r *Runner, base int) *Runner {
 
 // A backup in a user namespace leaves the container's ids in the snapshot, and a restore under another range gives
 // them the ids of that range.
+// A backup that builds on what the repository has lost says so, apart from what cannot be read of the source.
+func TestRunner_realDamaged(t *testing.T) {
+	r, repo := real(t)
+	if err := r.Init(t.Context(), repo); err != nil {
+		t.Fatal(err)
+	}
+	home := t.TempDir()
+	backup := func() error {
+		_, err := r.Backup(t.Context(), repo, BackupOptions{Dir: home, Paths: []string{"files"}, Host: "guestbook", Tags: []string{"scheduled"}})
+		return err
+	}
+	write(t, filepath.Join(home, "files/www/index.html"), "hello")
+	if err := backup(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := filepath.Glob(filepath.Join(repo.URL, "data/*/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(home, "files/later"), "x") // its root is another one, and the directory below is not
+	if err := backup(); err != nil {
+		t.Fatal(err)
+	}
+	for _, pack := range before {
+		if err := os.Remove(pack); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, filepath.Join(home, "files/last"), "x")
+	if err := backup(); !errors.Is(err, ErrIncomplete) || !errors.Is(err, ErrDamaged) {
+		t.Errorf("got %v, want ErrIncomplete and ErrDamaged", err)
+	}
+}
+
 func TestRunner_realNamespace(t *testing.T) {
 	r, repo, dir := realReachable(t)
 	const here, there = 1_000_000_000, 1_000_065_536

@@ -118,7 +118,7 @@ func TestRunner_Backup_output(t *testing.T) {
 	})
 	t.Run("incomplete keeps its summary", func(t *testing.T) {
 		got, err := fake(t, "incomplete").Backup(t.Context(), Repository{}, someBackup)
-		if !errors.Is(err, ErrIncomplete) || got.SnapshotID != id || got.Errors != 1 {
+		if !errors.Is(err, ErrIncomplete) || errors.Is(err, ErrDamaged) || got.SnapshotID != id || got.Errors != 1 {
 			t.Errorf("got %+v, %v", got, err)
 		}
 		if want := []string{"/files/?[31mred: open: permission denied"}; !slices.Equal(got.Unreadable, want) {
