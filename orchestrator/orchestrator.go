@@ -86,7 +86,8 @@ type StatusReport struct {
 	Sites        []SiteStatus        `json:"sites"`
 	Servers      []ServerReport      `json:"servers"`
 	Accounts     []AccountStatus     `json:"accounts"`
-	Runs         []*state.Run        `json:"runs,omitempty"` // those that have not ended
+	Runs         []*state.Run        `json:"runs,omitempty"`   // those that have not ended
+	Pauses       []*state.Pause      `json:"pauses,omitempty"` // of backups
 }
 
 // CoordinatorStatus is one member.

@@ -31,7 +31,7 @@ func (o *Orchestrator) StaleStatus(s Stale) (*StatusReport, error) {
 
 func (o *Orchestrator) statusOf(n now) *StatusReport {
 	leader, _ := o.config.Store.Leader()
-	report := &StatusReport{At: n.at, Cluster: n.view.Cluster(), Leader: leader, Coordinators: o.coordinators(n, leader), Alarms: o.alarms(n)}
+	report := &StatusReport{At: n.at, Cluster: n.view.Cluster(), Leader: leader, Coordinators: o.coordinators(n, leader), Alarms: o.alarms(n), Pauses: n.view.Pauses()}
 	for _, s := range n.view.Sites() {
 		report.Sites = append(report.Sites, SiteStatus{
 			Site: s.Name, Witness: s.Witness, GatewaySeen: n.seen.gateways[s.Name], WorkerSeen: n.seen.workers[s.Name],

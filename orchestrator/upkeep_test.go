@@ -546,6 +546,9 @@ func TestBackupNow_paused(t *testing.T) {
 			!strings.Contains(err.Error(), fmt.Sprintf("drp backup resume %s %s", pause.Kind, pause.Name)) {
 			t.Errorf("got %v, want %q, and how to end it", err, want)
 		}
+		if report, err := o.Status(t.Context()); err != nil || len(report.Pauses) != 1 || report.Pauses[0].Name != pause.Name {
+			t.Errorf("status: got %+v, %v; want the pause to be shown", report, err)
+		}
 		if err := o.ResumeBackups(t.Context(), "operator/olga", pause.Kind, pause.Name); err != nil {
 			t.Fatal(err)
 		}

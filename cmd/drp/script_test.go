@@ -428,6 +428,11 @@ func exampleBrain() *apitest.Brain {
 				Why: "the newest snapshot that every site holds is 1h35m0s old, the objective is 1h30m0s; the last backup failed: repository is locked"},
 		},
 	}
+	since := apitest.Start.Add(-26 * time.Hour)
+	b.Report.Pauses = []*state.Pause{
+		{Kind: state.PauseAccount, Name: "shop", By: "support/ida", Since: since},
+		{Kind: state.PauseSite, Name: "par2", By: "operator/olga", Since: since, Reason: "new \x1b[2Jdisks"},
+	}
 	b.Protected = exampleProtection()
 	return b
 }

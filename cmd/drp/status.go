@@ -91,6 +91,22 @@ func printStatus(w io.Writer, r *orchestrator.StatusReport, all bool) {
 	for _, run := range r.Runs {
 		fmt.Fprintf(w, "\nrun %s of %s is %s; see drp run watch %s\n", clean(string(run.ID)), clean(run.Runbook), run.Status, clean(string(run.ID)))
 	}
+	printPauses(w, r.Pauses)
+}
+
+// printPauses names paused sites and servers, and counts accounts.
+func printPauses(w io.Writer, all []*state.Pause) {
+	accounts := 0
+	for _, p := range all {
+		if p.Kind == state.PauseAccount {
+			accounts++
+			continue
+		}
+		fmt.Fprintf(w, "\nbackups of %s %s are paused since %s, by %s: %s\n", p.Kind, clean(p.Name), localTime(p.Since), clean(p.By), clean(or(p.Reason)))
+	}
+	if accounts > 0 {
+		fmt.Fprintf(w, "\nbackups of accounts are paused: %d; see drp backup pauses\n", accounts)
+	}
 }
 
 // storeLine says how full a site's store is, and when it will be.
