@@ -48,7 +48,7 @@ func (c *chores) of(n now, site state.SiteName) []chore {
 			room[old.kind == ""]--
 		}
 	}
-	for _, queue := range [][]chore{n.trashChores(site), c.survey.maintain[site], c.survey.verify[site]} {
+	for _, queue := range [][]chore{n.askedChores(site), n.trashChores(site), c.survey.maintain[site], c.survey.verify[site]} {
 		for _, waiting := range queue {
 			if room[waiting.kind == ""] == 0 {
 				break
@@ -177,6 +177,7 @@ func otherCopies(v *state.View, repo *state.Repository, but state.SiteName, know
 func (t *term) keepUp(ctx context.Context, since time.Time) {
 	defer t.chores.reset()
 	defer t.missing.reset()
+	defer t.asks.reset()
 	var surveyed time.Time
 	var forget []state.AccountName
 	var clock clockWatch

@@ -22,6 +22,7 @@ type Orchestrator struct {
 	asked    sync.Map // probeKey → true while a probe is under way
 	secrets  secrets
 	chores   chores
+	asks     asks
 	missing  missing
 
 	mu    sync.Mutex

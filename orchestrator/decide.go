@@ -23,6 +23,7 @@ type now struct {
 	// clocks says why nobody can tell how late it is: the coordinators' clocks differ. Empty: they agree.
 	clocks  string
 	missing *missing // what sites lack, as far as it is remembered; may be nil
+	asks    *asks    // of which accounts every copy is to be looked at now; may be nil
 	// free counts what this look has given out already; see room.
 	free *placement
 	held *heldOnce

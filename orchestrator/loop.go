@@ -70,7 +70,7 @@ func (o *Orchestrator) lead(ctx context.Context) error {
 func (o *Orchestrator) now(since time.Time) now {
 	return now{
 		view: o.config.Store.View(), seen: o.observed.glance(), at: o.config.Clock(), since: since,
-		sites: o.config.Peers.Sites(), own: o.config.Site, exported: o.exportedAt(), clocks: o.clocksDiffer(), missing: &o.missing, free: &placement{}, held: &heldOnce{},
+		sites: o.config.Peers.Sites(), own: o.config.Site, exported: o.exportedAt(), clocks: o.clocksDiffer(), missing: &o.missing, asks: &o.asks, free: &placement{}, held: &heldOnce{},
 	}
 }
 

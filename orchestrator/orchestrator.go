@@ -157,6 +157,7 @@ type API interface {
 
 	Protection(ctx context.Context, f ProtectionFilter) (*ProtectionReport, error)               // (leader)
 	AccountProtection(ctx context.Context, name state.AccountName) (*AccountVerification, error) // (leader)
+	VerifyNow(ctx context.Context, by string, account state.AccountName) (time.Time, error)      // (leader)
 	Pauses(ctx context.Context) ([]*state.Pause, error)                                          // (leader)
 	PauseBackups(ctx context.Context, by string, p state.Pause) error                            // (leader)
 	ResumeBackups(ctx context.Context, by string, kind state.PauseKind, name string) error       // (leader)

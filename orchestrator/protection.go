@@ -92,6 +92,9 @@ type AccountVerification struct {
 	Copies      []CopyProtection   `json:"copies"` // the home's first
 	Maintenance *state.Maintenance `json:"maintenance,omitempty"`
 	Keys        *KeyReport         `json:"keys,omitempty"`
+	// Asked is when this leader was last asked to have every copy looked at. Waiting is what of it has not been done.
+	Asked   time.Time `json:"asked,omitzero"`
+	Waiting []Look    `json:"waiting,omitempty"`
 }
 
 // ProtectionFilter narrows a report down. Empty fields take everything.
@@ -241,7 +244,8 @@ func (o *Orchestrator) AccountProtection(ctx context.Context, name state.Account
 }
 
 func verificationOf(n now, account *state.Account) *AccountVerification {
-	d := &AccountVerification{At: n.at, Protection: protectionOfAccount(n, account), Copies: []CopyProtection{}, Maintenance: n.view.Maintenance(account.Name)}
+	d := &AccountVerification{At: n.at, Protection: protectionOfAccount(n, account), Copies: []CopyProtection{}, Maintenance: n.view.Maintenance(account.Name),
+		Asked: n.asks.of(account.Name), Waiting: n.waitingLooks(account.Name)}
 	if p := n.view.Policy(account.Policy); p != nil {
 		d.CheckWithin, d.ReadWithin, d.ProveWithin = CheckWithin(p), ReadWithin(p), ProveWithin(p)
 	}

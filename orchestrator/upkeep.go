@@ -38,6 +38,8 @@ type chore struct {
 	class  int // lower ones come first whatever their time
 }
 
+const asked = -1 // the class of a look that somebody waits for
+
 func (c chore) same(o chore) bool { return c.repository == o.repository && c.kind == o.kind }
 
 func moreUrgent(a, b chore) int {
@@ -289,6 +291,7 @@ func (r *keptRepository) verifications(site state.SiteName) []chore {
 	var all []chore
 	add := func(c chore, last time.Time, every time.Duration) {
 		due := last.Add(every)
+		wanted := r.unanswered(last, v.Errors[c.kind])
 		if last.IsZero() {
 			last, due = born, born.Add(share(r.repo.Name(), c.kind, every))
 		}
@@ -296,6 +299,9 @@ func (r *keptRepository) verifications(site state.SiteName) []chore {
 		if f, failed := v.Errors[c.kind]; failed {
 			// As if it had been done then: those that always fail must not keep the others from their turn.
 			due, c.urgent = afterFailures(f.At, f.Count), f.At.Add(2*every)
+		}
+		if wanted {
+			due, c.class = r.at, asked
 		}
 		if !due.After(r.at) {
 			all = append(all, c)

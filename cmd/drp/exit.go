@@ -21,7 +21,7 @@ const (
 	codeRefused     = 3
 	codeUnreachable = 4 // no coordinator answers or leads, or nobody knows what became of the request
 	codeRun         = 5 // a run failed, in whole or in part
-	codeUnprotected = 6 // drp protection: not all accounts are
+	codeUnprotected = 6 // drp protection: not all accounts are; drp verify --now --wait: a copy is not known to be good
 	codeUnfit       = 7 // drp store check: the store lacks something that drp needs
 	codeInterrupted = 130
 )
@@ -49,6 +49,7 @@ func exitCode(err error) int {
 	var usage usageError
 	var run *runError
 	var unprotected *unprotectedError
+	var notGood *notGoodError
 	var unfit *unfitError
 	var interrupted *interruptError
 	switch {
@@ -56,7 +57,7 @@ func exitCode(err error) int {
 		return codeDone
 	case errors.As(err, &run):
 		return codeRun
-	case errors.As(err, &unprotected):
+	case errors.As(err, &unprotected), errors.As(err, &notGood):
 		return codeUnprotected
 	case errors.As(err, &unfit):
 		return codeUnfit

@@ -3,9 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -126,73 +123,6 @@ func firstLine(now time.Time, f orchestrator.FirstBackups) string {
 		line += fmt.Sprintf("; at that pace all are done in %s, at %s", short(f.Done.Sub(now)), localTime(f.Done))
 	}
 	return line
-}
-
-func newVerifyCommand(c *connection) *cobra.Command {
-	return &cobra.Command{
-		Use: "verify ACCOUNT", Short: "Show what is known of each copy of an account: copied, checked, read, proven", Args: cobra.ExactArgs(1),
-		Long: `Verify shows for each site that holds the account how old its newest snapshot is, and when its copy was last found to be good:
-
-scrubbed  each object's bytes give its name (no key is needed for that)
-checked   restic check passed
-read      all data was read: what was there at that time has been, in parts, over several checks
-proven    a snapshot was restored into a scratch directory, and compared`,
-		RunE: c.run(func(cmd *cobra.Command, client *api.Client, args []string) error {
-			v, err := client.AccountProtection(cmd.Context(), state.AccountName(args[0]))
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return printJSON(cmd.OutOrStdout(), v)
-			}
-			printVerified(cmd.OutOrStdout(), v)
-			return nil
-		}),
-	}
-}
-
-func printVerified(w io.Writer, v *orchestrator.AccountVerification) {
-	t := newTable("SITE", "COPIED", "SCRUBBED", "CHECKED", "READ", "PROVEN", "PROVEN SNAPSHOT")
-	for _, c := range v.Copies {
-		site := string(c.Site)
-		if c.Home {
-			site += " (home)"
-		}
-		if c.Retired != "" {
-			site += " of " + c.Retired + ", read only"
-		}
-		copied := "nothing"
-		if c.Snapshot != "" {
-			copied = short(max(0, v.At.Sub(c.Start))) + " old"
-		}
-		read := ago(v.At, c.ReadSince)
-		if c.Part > 0 {
-			read += ", now " + strconv.Itoa(c.Part) + " of " + strconv.Itoa(c.Parts)
-		}
-		t.add(site, copied, ago(v.At, c.Scrubbed), ago(v.At, c.Checked), read, ago(v.At, c.Proven), or(c.Restored.Short()))
-	}
-	t.print(w)
-	fmt.Fprintf(w, "limits: checked within %s, read within %s, proven within %s\n", short(v.CheckWithin), short(v.ReadWithin), short(v.ProveWithin))
-	for _, c := range v.Copies {
-		if c.Failure != "" {
-			fmt.Fprintf(w, "! the last copy to %s failed: %s\n", clean(string(c.Site)), clean(c.Failure))
-		}
-		for _, kind := range slices.Sorted(maps.Keys(c.Errors)) {
-			f := c.Errors[kind]
-			fmt.Fprintf(w, "! not %s at %s, %s, %d in a row: %s\n", clean(string(kind)), clean(string(c.Site)), ago(v.At, f.At), f.Count, clean(f.Error))
-		}
-	}
-	if m := v.Maintenance; m != nil {
-		fmt.Fprintln(w, clean(maintenanceLine(v.At, m)))
-	}
-	for _, line := range keyLines(v.At, v.Keys) {
-		fmt.Fprintln(w, clean(line))
-	}
-	if p := v.Protection; p.Protected {
-		fmt.Fprintf(w, "protected: a loss of any of these sites would cost at most the last %s\n", short(p.Age))
-	} else {
-		fmt.Fprintf(w, "not protected: %s\n", clean(p.Why))
-	}
 }
 
 func maintenanceLine(now time.Time, m *state.Maintenance) string {

@@ -320,6 +320,13 @@ func changeBrain(ts *testscript.TestScript, _ bool, args []string) {
 			b.Cluster.Verified.Nodes[0].Name = "par1-c"
 		case "alarm": // KIND MEMBER MESSAGE
 			b.Report.Alarms = append(b.Report.Alarms, orchestrator.Alarm{Kind: args[1], Member: args[2], Message: args[3], Since: apitest.Start.Add(-20 * time.Minute)})
+		case "bad-look": // the last look at a copy has found something
+			for _, c := range b.Protected.Account.Copies {
+				for kind, f := range c.Errors {
+					f.At = b.Protected.Account.At.Add(time.Second)
+					c.Errors[kind] = f
+				}
+			}
 		case "all-good": // drp protection has nothing to say
 			b.Protected.Report = &orchestrator.ProtectionReport{At: apitest.Start, Accounts: 3, Protected: 3, Unprotected: []orchestrator.AccountProtection{},
 				Tiers: []orchestrator.TierProtection{{Tier: state.Gold, Accounts: 3, Protected: 3, Oldest: 12 * time.Minute}}}

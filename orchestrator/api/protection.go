@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"drp/orchestrator"
 	"drp/raftstore/identity"
@@ -23,6 +24,8 @@ func protectionRoutes(people, operators []identity.Role) []route {
 			leader: true, repeatable: true, add: handle((*Server).protection)},
 		{method: http.MethodGet, path: "/v1/accounts/{name}/protection", id: "get-account-protection", summary: "see how well an account is protected",
 			roles: people, leader: true, repeatable: true, reads: "read protection", add: handle((*Server).accountProtection)},
+		{method: http.MethodPost, path: "/v1/accounts/{name}/verify", id: "verify-account", summary: "have every copy of an account looked at now",
+			roles: people, leader: true, repeatable: true, add: handle((*Server).verifyNow)},
 		{method: http.MethodGet, path: "/v1/pauses", id: "list-pauses", summary: "list what is paused", roles: people,
 			leader: true, repeatable: true, add: handle((*Server).listPauses)},
 		{method: http.MethodPost, path: "/v1/pauses", id: "pause-backups", summary: "pause backups", roles: operators,
@@ -58,6 +61,19 @@ func (s *Server) protection(ctx context.Context, in *protectionInput) (*entity[*
 
 func (s *Server) accountProtection(ctx context.Context, in *named) (*entity[*orchestrator.AccountVerification], error) {
 	return answered(s.cfg.API.AccountProtection(ctx, state.AccountName(in.Name)))
+}
+
+// VerifyAnswer says when looks were asked for: see AccountVerification.
+type VerifyAnswer struct {
+	Asked time.Time `json:"asked"`
+}
+
+func (s *Server) verifyNow(ctx context.Context, in *named) (*entity[VerifyAnswer], error) {
+	asked, err := s.cfg.API.VerifyNow(ctx, callerOf(ctx).String(), state.AccountName(in.Name))
+	if err != nil {
+		return nil, err
+	}
+	return &entity[VerifyAnswer]{VerifyAnswer{asked}}, nil
 }
 
 func (s *Server) listPauses(ctx context.Context, _ *none) (*entity[[]*state.Pause], error) {
@@ -109,6 +125,13 @@ func (c *Client) AccountProtection(ctx context.Context, name state.AccountName) 
 func (c *Client) Compromised(ctx context.Context, r orchestrator.CompromisedRequest) (*orchestrator.CompromisedReport, error) {
 	var report orchestrator.CompromisedReport
 	return &report, c.do(ctx, post("/v1/compromised", r, &report))
+}
+
+// VerifyNow has every copy of an account looked at, and returns when that was asked for: see AccountVerification.
+func (c *Client) VerifyNow(ctx context.Context, account state.AccountName) (time.Time, error) {
+	var out VerifyAnswer
+	err := c.do(ctx, post("/v1/accounts/"+url.PathEscape(string(account))+"/verify", nil, &out))
+	return out.Asked, err
 }
 
 // Pauses lists what is paused.

@@ -28,6 +28,7 @@ func allowed() map[string]string {
 		"GET /v1/accounts/{name}":             people,
 		"GET /v1/accounts/{name}/snapshots":   people,
 		"GET /v1/accounts/{name}/protection":  people,
+		"POST /v1/accounts/{name}/verify":     people,
 		"GET /v1/protection":                  people,
 		"GET /v1/pauses":                      people,
 		"POST /v1/pauses":                     operator,

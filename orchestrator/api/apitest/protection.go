@@ -3,6 +3,7 @@ package apitest
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"drp/orchestrator"
 	"drp/raftstore/state"
@@ -41,6 +42,20 @@ func (b *Brain) AccountProtection(_ context.Context, name state.AccountName) (*o
 		return nil, state.ErrNotFound
 	}
 	return b.Protected.Account, nil
+}
+
+// VerifyNow is answered by whatever is known of the account.
+func (b *Brain) VerifyNow(_ context.Context, by string, account state.AccountName) (time.Time, error) {
+	if err := b.note("VerifyNow", by, "%s", account); err != nil {
+		return time.Time{}, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.Protected.Account == nil || b.Protected.Account.Protection.Account != account {
+		return time.Time{}, state.ErrNotFound
+	}
+	b.Protected.Account.Asked = b.Protected.Account.At
+	return b.Protected.Account.At, nil
 }
 
 func (b *Brain) Pauses(context.Context) ([]*state.Pause, error) {
