@@ -29,7 +29,7 @@ func examples() map[Name]any {
 	restore := &RestorePoint{Snapshot: id, Site: "par2"}
 	steps := []RunStep{{
 		ID: "fence", Type: "fence", Status: StepRunning, Started: at, Finished: at, Message: "m",
-		Items: []RunItem{{Account: "guestbook", Status: StepDone, At: at, Message: "m", Server: "par2-s1", RPO: time.Second, RTO: time.Minute}},
+		Items: []RunItem{{Account: "guestbook", Status: StepDone, At: at, Message: "m", Server: "par2-s1", RPO: time.Second, RTO: time.Minute, Erased: true}},
 	}}
 	plan := Resources{Memory: 1, Processes: 2, CPU: 0.5, Disk: 3}
 	return map[Name]any{
