@@ -46,7 +46,7 @@ func TakeTurn(ctx context.Context) (release func(), err error) {
 }
 
 func acquire(path, what string) (*lock, error) {
-	for {
+	for patience := 500; ; {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("open lock: %w", err)
@@ -54,6 +54,10 @@ func acquire(path, what string) (*lock, error) {
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 			holder, _ := os.ReadFile(path)
 			f.Close()
+			if patience--; patience > 0 && gone(holder) {
+				time.Sleep(10 * time.Millisecond)
+				continue
+			}
 			return nil, fmt.Errorf("%w (%s); end that one first", ErrRunning, strings.TrimSpace(string(holder)))
 		}
 		// The one before may have removed the file between our open and our lock: then ours locks nothing.
@@ -71,6 +75,14 @@ func acquire(path, what string) (*lock, error) {
 		}
 		return &lock{path: path, file: f}, nil
 	}
+}
+
+// gone reports whether the process that has written this is no more. If it was killed while it started another one, that has
+// the lock for a moment, until it is that other program.
+func gone(holder []byte) bool {
+	var pid int
+	_, err := fmt.Sscanf(string(holder), "process %d,", &pid)
+	return err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH)
 }
 
 func sameFile(f *os.File, path string) (bool, error) {
