@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -167,7 +168,7 @@ func (p *Platform) RestoreByHand(ctx context.Context, site, account, password st
 }
 
 // restic runs inside a site's data host, since its store listens there, and without a cache, which would answer for
-// what the store has lost.
+// what the store has lost. A key file that is exchanged in this moment is listed, and then gone: restic gives up where another look would do.
 func (p *Platform) restic(ctx context.Context, site, account, password string, args ...string) error {
 	store, err := p.Lab.Store(site)
 	if err != nil {
@@ -178,6 +179,9 @@ func (p *Platform) restic(ctx context.Context, site, account, password string, a
 		"RESTIC_PASSWORD=" + password, filepath.Join(p.Lab.State(), "bin", "restic"),
 		"--no-cache", "--no-lock", "-r", "s3:" + store.Endpoint + "/" + store.Bucket + "/" + account}, args...)
 	out, err := p.Lab.Exec(ctx, store.Host, command...)
+	for again := 0; again < 3 && err == nil && out.Status != 0 && keyGone.Match(out.Stderr); again++ {
+		out, err = p.Lab.Exec(ctx, store.Host, command...)
+	}
 	if err != nil {
 		return fmt.Errorf("restic %s of %s at %s: %w", args[0], account, site, err)
 	}
@@ -186,3 +190,5 @@ func (p *Platform) restic(ctx context.Context, site, account, password string, a
 	}
 	return nil
 }
+
+var keyGone = regexp.MustCompile(`Load\(<key/[0-9a-f]+>, 0, 0\) failed: The specified key does not exist`)

@@ -37,7 +37,7 @@ func customersData() map[string]string {
 // innocent routes show nothing that is a customer's, or are commands, which leave their own entry.
 func innocent() []string {
 	return []string{
-		"get-health", "get-status", "get-protection", "list-pauses", "pause-backups", "resume-backups", "list-sites", "list-servers", "list-policies", "list-runbooks", "get-runbook",
+		"get-health", "get-status", "get-protection", "verify-account", "list-pauses", "pause-backups", "resume-backups", "list-sites", "list-servers", "list-policies", "list-runbooks", "get-runbook",
 		"apply-inventory", "back-up", "start-run", "confirm-run", "cancel-run", "create-token", "revoke-token",
 		"list-members", "plan-removal", "verify-members", "join-member", "remove-member", "transfer", "snapshot-log", "acquainted",
 		"get-recovery", "resume", "export-now", "export-state", // the latter two record themselves before they answer
