@@ -131,11 +131,14 @@ func (o *Orchestrator) VerifyNow(ctx context.Context, by string, account state.A
 	if err != nil {
 		return time.Time{}, err
 	}
-	repo := n.view.Repository(account)
-	switch {
-	case n.view.Account(account) == nil:
+	if n.view.Account(account) == nil {
 		return time.Time{}, fmt.Errorf("verify: there is no account %q: %w", account, state.ErrNotFound)
-	case repo == nil || n.kept(repo) == nil || len(n.kept(repo).snapshots) == 0:
+	}
+	var r *keptRepository
+	if repo := n.view.Repository(account); repo != nil {
+		r = n.kept(repo)
+	}
+	if r == nil || len(r.snapshots) == 0 {
 		return time.Time{}, fmt.Errorf("verify %s: it has no snapshot yet, so there is nothing to look at: drp backup now %s: %w", account, account, ErrRefused)
 	}
 	undo := o.asks.take(account, n.at, func(one state.AccountName) bool { return len(n.waitingLooks(one)) == 0 })

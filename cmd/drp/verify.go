@@ -85,8 +85,8 @@ func (c *connection) awaitLooks(ctx context.Context, cmd *cobra.Command, client 
 		case v.Asked.Before(asked):
 			return fmt.Errorf("another coordinator leads now, and knows nothing of what was asked for: drp verify %s --now", account)
 		}
-		for _, l := range v.Waiting {
-			if first {
+		if first {
+			for _, l := range v.Waiting {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s: waits to be %s\n", clean(string(l.Site)), clean(string(l.Kind)))
 			}
 		}

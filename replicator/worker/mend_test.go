@@ -22,21 +22,25 @@ type content struct{ verify.Tool }
 
 func (content) Check(context.Context, restic.Repository, restic.CheckOptions) error { return nil }
 
+// storeNamed puts an object of the repository "shop" into stores, under the name that its content gives it, and returns its key.
+func storeNamed(class, content string, in ...*storetest.Double) string {
+	sum := sha256.Sum256([]byte(content))
+	name := hex.EncodeToString(sum[:])
+	if class == "data" {
+		name = name[:2] + "/" + name
+	}
+	key := "shop/" + class + "/" + name
+	for _, d := range in {
+		d.Store(key, []byte(content))
+	}
+	return key
+}
+
 // TestVerify_LostEverywhere: a snapshot that no copy has any more keeps nobody from looking at all else, and from mending it; and
 // nothing counts as read as long as it is not there.
 func TestVerify_LostEverywhere(t *testing.T) {
 	here, there := storetest.NewDouble(t), storetest.NewDouble(t)
-	named := func(class, content string) string {
-		sum := sha256.Sum256([]byte(content))
-		name := hex.EncodeToString(sum[:])
-		if class == "data" {
-			name = name[:2] + "/" + name
-		}
-		for _, d := range []*storetest.Double{here, there} {
-			d.Store("shop/"+class+"/"+name, []byte(content))
-		}
-		return "shop/" + class + "/" + name
-	}
+	named := func(class, content string) string { return storeNamed(class, content, here, there) }
 	for _, d := range []*storetest.Double{here, there} {
 		d.Store("shop/config", []byte("config"))
 	}
@@ -81,14 +85,7 @@ func TestVerify_LostEverywhere(t *testing.T) {
 func TestVerify_DisownedByTheHome(t *testing.T) {
 	here, there := storetest.NewDouble(t), storetest.NewDouble(t)
 	named := func(class, content string) string {
-		sum := sha256.Sum256([]byte(content))
-		name := hex.EncodeToString(sum[:])
-		if class == "data" {
-			name = name[:2] + "/" + name
-		}
-		here.Store("shop/"+class+"/"+name, []byte(content))
-		there.Store("shop/"+class+"/"+name, []byte(content))
-		return class + "/" + name
+		return strings.TrimPrefix(storeNamed(class, content, here, there), "shop/")
 	}
 	here.Store("shop/config", []byte("config"))
 	named("keys", "key")
@@ -146,19 +143,13 @@ func (failing) Check(context.Context, restic.Repository, restic.CheckOptions) er
 // TestVerify_NextCopy: a copy that has nothing to give does not keep another one from being asked.
 func TestVerify_NextCopy(t *testing.T) {
 	here, second, third := storetest.NewDouble(t), storetest.NewDouble(t), storetest.NewDouble(t)
-	store := func(class, content string, in ...*storetest.Double) string {
-		sum := sha256.Sum256([]byte(content))
-		key := "shop/" + class + "/" + hex.EncodeToString(sum[:])
-		for _, d := range in {
-			d.Store("shop/config", []byte("config"))
-			d.Store(key, []byte(content))
-		}
-		return key
+	for _, d := range []*storetest.Double{here, second, third} {
+		d.Store("shop/config", []byte("config"))
 	}
-	for _, class := range []string{"keys", "data/" + "2d", "index", "snapshots"} {
-		store(class, "x", here, second, third)
+	for _, class := range []string{"keys", "data", "index", "snapshots"} {
+		storeNamed(class, "x", here, second, third)
 	}
-	lost := store("index", "lost", third)
+	lost := storeNamed("index", "lost", third)
 	w := &Worker{Site: "par1", Store: openDouble(t, here), Sources: map[string]Key{"par2": {"a", "b"}, "par3": {"a", "b"}}}
 	w.Keeper = &maintenance.Keeper{Site: "par1", Store: w.Store}
 	w.Verifier = &verify.Verifier{Store: w.Store, Tool: failing{}, Scratch: t.TempDir()}
