@@ -107,6 +107,16 @@ func (t *transaction) writable(tree int) *btree.BTreeG[entry] {
 	return t.trees[tree]
 }
 
+// pack gives the nodes of a table's trees as much room as they need. Where entries come in the order of their keys, as those of a
+// snapshot do, a node that was split stays half full, in the array that it had when it was full.
+func (t *transaction) pack(table storedTable) {
+	first := t.db.first[table.title()]
+	for tree := first; tree <= first+table.indexes(); tree++ {
+		t.own[tree] = false
+		t.writable(tree).ScanMut(func(entry) bool { return true }) // of a copy each node is made anew as it is visited, of the right size
+	}
+}
+
 func (t *transaction) get(tree int, key string) any {
 	e, _ := t.trees[tree].Get(entry{key: key})
 	return e.row

@@ -3,6 +3,8 @@ package state
 import (
 	"bytes"
 	"fmt"
+	"runtime"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -67,4 +69,38 @@ func TestDatabase_readWhileWritten(t *testing.T) {
 	}
 	close(views)
 	readers.Wait()
+}
+
+// TestTransaction_pack: nodes that were filled in the order of keys take less room afterwards, and hold the same.
+func TestTransaction_pack(t *testing.T) {
+	const count = 100_000
+	txn := New().db.fill()
+	tree, row := txn.db.first[tokenTable.name], new(APIToken)
+	keys := make([]string, count)
+	for n := range keys {
+		keys[n] = fmt.Sprintf("t%06d", n)
+	}
+	inUse := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	empty := inUse()
+	for _, key := range keys {
+		txn.set(tree, key, row)
+	}
+	before := inUse() - empty
+	txn.pack(tokenTable)
+	if after := inUse() - empty; after > before*3/4 {
+		t.Errorf("%d entries take %d bytes, and before they took %d", count, after, before)
+	}
+	var got []string
+	txn.from(tree, "", func(key string, _ any) bool {
+		got = append(got, key)
+		return true
+	})
+	if !slices.Equal(got, keys) {
+		t.Errorf("%d entries are there, want %d in their order", len(got), count)
+	}
 }

@@ -59,11 +59,16 @@ func (s *State) read(r *bufio.Reader) error {
 	go readBatches(r, tables, inOrder, stop)
 	txn := s.db.fill()
 	var digest Digest
+	var full storedTable // the last row's: where another one begins, it has all of its rows
 	count := 0
 	for b := range inOrder {
 		<-b.done
 		for _, l := range b.rows {
+			if full != nil && full.title() != l.table.title() {
+				txn.pack(full)
+			}
 			l.table.insert(txn, l.row)
+			full = l.table
 		}
 		count += len(b.rows)
 		digest.add(b.digest)
